@@ -1,0 +1,86 @@
+import { constants } from 'node:os'
+import { EngineError } from '../error.ts'
+import { cFunction, cLibrary } from './c-library.ts'
+
+// The reentrant variants: the others answer in memory that all threads of the process share. They return an error
+// number, and success with a null pointer as the result when there is no such account.
+const RESULT = 'void *entry, void *text, size_t textSize, void *result'
+const getpwuid = cFunction<[number, Buffer, Buffer, number, Buffer]>(`int getpwuid_r(uint32_t id, ${RESULT})`)
+const getgrgid = cFunction<[number, Buffer, Buffer, number, Buffer]>(`int getgrgid_r(uint32_t id, ${RESULT})`)
+const getpwnam = cFunction<[Buffer, Buffer, Buffer, number, Buffer]>(`int getpwnam_r(const void *name, ${RESULT})`)
+const getgrnam = cFunction<[Buffer, Buffer, Buffer, number, Buffer]>(`int getgrnam_r(const void *name, ${RESULT})`)
+
+/** The user's login name, `''` when there is none. Never throws: a file can be kept without the name of its owner. */
+export const userName = cached((uid: number) => lookUp(getpwuid, uid)?.name ?? '')
+
+/** The group's name, `''` when there is none. Never throws. */
+export const groupName = cached((gid: number) => lookUp(getgrgid, gid)?.name ?? '')
+
+/** `undefined` when there is no such user. Never throws. */
+export const userId = cached((name: string) => lookUp(getpwnam, accountName(name))?.id)
+
+/** `undefined` when there is no such group. Never throws. */
+export const groupId = cached((name: string) => lookUp(getgrnam, accountName(name))?.id)
+
+interface Account {
+  readonly name: string
+  readonly id: number
+}
+
+type Reentrant<Key> = (key: Key, entry: Buffer, text: Buffer, textSize: number, result: Buffer) => number
+
+// struct passwd and struct group begin alike on 64-bit Linux; what follows is shorter than the rest of ENTRY_SIZE.
+//
+//   offset  size  field
+//        0     8  pointer to the name
+//        8     8  pointer to the password
+//       16     4  uid or gid
+const ID_OFFSET = 16
+const ENTRY_SIZE = 128
+
+// Starts where getpwnam(3) suggests; a group of very many members needs more, and no honest one needs the most.
+const SMALLEST_TEXT = 1024
+const LARGEST_TEXT = 16 * 1024 * 1024
+
+function lookUp<Key>(find: Reentrant<Key>, key: Key | undefined): Account | undefined {
+  if (key === undefined) return undefined
+  try {
+    for (let size = SMALLEST_TEXT; size <= LARGEST_TEXT; size *= 4) {
+      const entry = Buffer.alloc(ENTRY_SIZE)
+      const text = Buffer.alloc(size)
+      const found = Buffer.alloc(8)
+      const error = find(key, entry, text, size, found)
+      if (error === constants.errno.ERANGE) continue
+      // Any other error (a directory service that does not answer) leaves the name unknown, as restic does.
+      if (error !== 0 || found.every((byte) => byte === 0)) return undefined
+      return { name: cLibrary().koffi.decode(entry, 'char *'), id: entry.readUInt32LE(ID_OFFSET) }
+    }
+    return undefined
+  } catch (error) {
+    // No C library to ask on this platform; whoever needs one for more than a name hears of it.
+    if (error instanceof EngineError && error.code === 'UNSUPPORTED') return undefined
+    throw error
+  }
+}
+
+/** `undefined` for what can be no account's name: empty, or with a NUL byte, where C would find another one. */
+function accountName(name: string): Buffer | undefined {
+  return name === '' || name.includes('\0') ? undefined : Buffer.from(`${name}\0`)
+}
+
+const LIFETIME_MS = 60_000
+
+/** Asked for every file; a directory service may take a while. Forgets after a minute: a service runs for months. */
+function cached<Key, Value>(look: (key: Key) => Value): (key: Key) => Value {
+  const values = new Map<Key, Value>()
+  let since = 0
+  return (key) => {
+    const now = performance.now()
+    if (now - since > LIFETIME_MS) {
+      values.clear()
+      since = now
+    }
+    if (!values.has(key)) values.set(key, look(key))
+    return values.get(key) as Value
+  }
+}

@@ -1,0 +1,82 @@
+import { createRequire } from 'node:module'
+import { EngineError } from '../error.ts'
+import { codeOfErrno, errnoName } from './errno.ts'
+
+const ARCHITECTURES = new Set(['x64', 'arm64', 'riscv64', 'ppc64', 'loong64'])
+
+type Koffi = typeof import('koffi')
+type Library = ReturnType<Koffi['load']>
+
+let loaded: { koffi: Koffi; library: Library } | undefined
+
+/**
+ * Declares a function of the C library that returns −1 and sets `errno` when it fails. Called, it returns what the C
+ * function returns, or the negated error number (the convention of the kernel), so success is `>= 0`.
+ *
+ * Nothing is loaded before the first call: most commands never need it, and loading takes some 20 ms.
+ * That call throws `UNSUPPORTED` where the constants and structures used here do not hold: outside Linux, and on
+ * 32-bit machines. An unknown function throws `UNSUPPORTED` too.
+ */
+export function cFunction<Arguments extends readonly unknown[]>(prototype: string): (...args: Arguments) => number {
+  let call: ((...args: Arguments) => number) | undefined
+  return (...args) => {
+    const { koffi, library } = cLibrary()
+    call ??= declare<Arguments>(library, prototype)
+    const result = call(...args)
+    return result === -1 ? -koffi.errno() : result
+  }
+}
+
+/** The process's own C library, whatever it is called: Node is linked with it. Throws as `cFunction` does. */
+export function cLibrary(): { koffi: Koffi; library: Library } {
+  if (loaded !== undefined) return loaded
+  if (process.platform !== 'linux' || !ARCHITECTURES.has(process.arch)) {
+    throw new EngineError(
+      'UNSUPPORTED',
+      `Cannot use system calls on ${process.platform} ${process.arch}: expected 64-bit Linux`,
+      { facts: { platform: process.platform, architecture: process.arch } },
+    )
+  }
+  try {
+    const koffi: Koffi = createRequire(import.meta.url)('koffi')
+    loaded = { koffi, library: koffi.load(null) }
+    return loaded
+  } catch (cause) {
+    throw new EngineError('UNSUPPORTED', 'Cannot use system calls: the native module koffi does not load', {
+      cause,
+      hint: 'Install with optional dependencies, on a system koffi has a build for',
+    })
+  }
+}
+
+function declare<Arguments extends readonly unknown[]>(library: Library, prototype: string) {
+  try {
+    return library.func(prototype) as (...args: Arguments) => number
+  } catch (cause) {
+    throw new EngineError('UNSUPPORTED', `Cannot use \`${prototype}\`: the C library does not have it`, { cause })
+  }
+}
+
+/**
+ * The bytes as C wants them. Throws `HOSTILE` if they hold a NUL byte: C would stop there and the call would reach
+ * another file than the one that was named.
+ */
+export function cString(bytes: Buffer): Buffer {
+  if (bytes.includes(0)) {
+    throw new EngineError('HOSTILE', `Cannot hand ${display(bytes)} to the system: a name cannot hold a NUL byte`)
+  }
+  return Buffer.concat([bytes, Buffer.alloc(1)])
+}
+
+/** The error for a call that failed: `SYSTEM` unless `codeOfErrno` knows better. `action` reads like `set the times of`. */
+export function systemCallError(action: string, path: Buffer, errno: number): EngineError {
+  const name = errnoName(errno)
+  return new EngineError(codeOfErrno(name) ?? 'SYSTEM', `Cannot ${action} ${display(path)}: ${name}`, {
+    facts: { path: path.toString(), errno: name },
+  })
+}
+
+/** Quoted, so that a name cannot rewrite a terminal. */
+function display(bytes: Buffer): string {
+  return JSON.stringify(bytes.toString())
+}
