@@ -1,0 +1,88 @@
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { EngineError } from '../error.ts'
+import { errnoOf } from '../os/errno.ts'
+
+/**
+ * Time stamps of files come from a clock that ticks every 1 to 10 ms. A write in the same tick as the one before leaves no
+ * trace in them, so what is read of a file within a tick of its last change may be taken for unchanged for ever.
+ */
+const TICK_MILLISECONDS = 20
+
+/** A regular file, opened without following a link and without waiting for a FIFO that took its place. */
+export class OpenedFile implements Disposable {
+  readonly fd: number
+  #stats: BigIntStats
+
+  /** Throws the system's own error when the file cannot be opened, `SOURCE` when it is no regular file any more. */
+  constructor(path: Buffer) {
+    this.fd = openWithoutAccessTime(path)
+    try {
+      this.#stats = fstatSync(this.fd, { bigint: true })
+      if (!this.#stats.isFile()) throw notRegular(path)
+    } catch (error) {
+      closeSync(this.fd)
+      throw error
+    }
+  }
+
+  /** As of the opening, or of the end of `settle`: never younger than the content that is read. */
+  get stats(): BigIntStats {
+    return this.#stats
+  }
+
+  /** Lets the tick of the last change pass, once: a file that is written to all the time never settles. */
+  async settle(): Promise<void> {
+    const age = Date.now() - Number(this.#stats.ctimeMs)
+    if (age < 0 || age >= TICK_MILLISECONDS) return // from the future: another machine's clock, which waiting does not change
+    await sleep(TICK_MILLISECONDS)
+    this.#stats = fstatSync(this.fd, { bigint: true })
+  }
+
+  /** Reads at most as much as the file has now, so that a file that keeps growing comes to an end. */
+  reader(): (into: Buffer) => number {
+    let limit = Number(this.#stats.size)
+    let position = 0
+    return (into) => {
+      // Files of /proc say that they have 0 bytes, whatever they hold: those are read to their end.
+      const length = limit === 0 ? into.length : Math.min(into.length, limit - position)
+      if (length === 0) return 0
+      let count = readSync(this.fd, into, 0, length, position)
+      if (limit === 0 && count > 0) {
+        limit = Number(fstatSync(this.fd, { bigint: true }).size) // was empty, and has begun to grow
+        if (limit > 0) count = Math.min(count, limit)
+      }
+      position += count
+      return count
+    }
+  }
+
+  /** True when content or size were changed since the stats were taken. */
+  hasChanged(): boolean {
+    const after = fstatSync(this.fd, { bigint: true })
+    return after.mtimeNs !== this.#stats.mtimeNs || after.size !== this.#stats.size
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.fd)
+  }
+}
+
+function openWithoutAccessTime(path: Buffer): number {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+  try {
+    return openSync(path, flags | constants.O_NOATIME)
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === 'ELOOP' || errno === 'ENXIO') throw notRegular(path, error) // a symbolic link; a socket
+    if (errno !== 'EPERM') throw error // only a file's owner may leave its access time alone
+    return openSync(path, flags)
+  }
+}
+
+function notRegular(path: Buffer, cause?: unknown): EngineError {
+  return new EngineError('SOURCE', `Cannot read ${path}: something else than a regular file has taken its place`, {
+    facts: { path: path.toString() },
+    cause,
+  })
+}

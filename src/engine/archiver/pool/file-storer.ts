@@ -1,0 +1,139 @@
+import { type BigIntStats, fstatSync, readSync } from 'node:fs'
+import { type BlobId, hashId } from '../../format/id.ts'
+import { openBlobTable } from '../../kernels/blob-table.ts'
+import { MAX_CHUNK } from '../../kernels/chunker.ts'
+import { createKernels, type Kernels, type Region } from '../../kernels/kernels.ts'
+import { ASSEMBLER_MEMORY, type FinishedPack, PackAssembler } from '../../repository/pack-assembler.ts'
+import { type FileState, failure, type Veto } from '../file-store.ts'
+import { OpenedFile } from '../opened-file.ts'
+import { fromSource } from '../source-error.ts'
+import type { FileJob, FileResult, WorkerSetUp } from './protocol.ts'
+
+/** Bytes of a file that are read and cut at once: two of the longest chunks, so that little is read twice. */
+const INPUT = 2 * MAX_CHUNK
+/** The chunker is faster where so much memory follows. */
+const INPUT_MARGIN = 32 * 1024
+
+export interface FileStorerOptions extends WorkerSetUp {
+  readonly veto: Veto | undefined
+  readonly onPack: (pack: FinishedPack) => void
+  /** Told where the next piece of a file begins, before this piece is stored. */
+  readonly onContinue: (next: number, state: FileState) => void
+}
+
+/** Reads files from disk, cuts them into blobs and packs those that are new. The work of one thread. */
+export class FileStorer {
+  readonly #options: FileStorerOptions
+  readonly #kernels: Kernels
+  readonly #input: Region
+  readonly #table
+  readonly #assembler: PackAssembler
+
+  constructor(options: FileStorerOptions) {
+    this.#options = options
+    this.#kernels = createKernels({ memoryBytes: INPUT + INPUT_MARGIN + ASSEMBLER_MEMORY + 4096 })
+    this.#kernels.setPolynomial(options.polynomial)
+    this.#input = this.#kernels.region('input', INPUT + INPUT_MARGIN)
+    this.#table = openBlobTable(options.table)
+    this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels })
+  }
+
+  /** Everything that is wrong with one file is its result; a rejection ends the backup. */
+  async store(job: FileJob): Promise<FileResult> {
+    const path = Buffer.from(job.path)
+    try {
+      using file = fromSource(path, () => new OpenedFile(path))
+      return job.from === 0 ? await this.#begin(path, file, job) : this.#goOn(path, file, job)
+    } catch (error) {
+      return failure(error)
+    }
+  }
+
+  finish(): void {
+    this.#assembler.close()
+  }
+
+  async #begin(path: Buffer, file: OpenedFile, { asksVeto }: FileJob): Promise<FileResult> {
+    await file.settle()
+    const state = stateOf(file.stats)
+    const { veto } = this.#options
+    const read = file.reader()
+    const first = fromSource(path, () => read(this.#input.bytes.subarray(0, INPUT)))
+    if (asksVeto && veto) {
+      const reason = veto(path, this.#input.bytes.subarray(0, first))
+      if (reason !== undefined) return { kind: 'vetoed', reason }
+    }
+    return this.#piece(path, file, state, 0, first, read)
+  }
+
+  /** The rest of a file that is still the one that was begun; of another one nothing is taken. */
+  #goOn(path: Buffer, file: OpenedFile, { from, state }: FileJob): FileResult {
+    const found = stateOf(file.stats)
+    if (state === undefined || found.dev !== state.dev || found.ino !== state.ino) {
+      return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state: state ?? found, changed: true, next: undefined }
+    }
+    const limit = Number(state.size)
+    let position = from
+    const read = (into: Buffer): number => {
+      const length = Math.min(into.length, limit - position)
+      if (length <= 0) return 0
+      const count = readSync(file.fd, into, 0, length, position)
+      position += count
+      return count
+    }
+    const first = fromSource(path, () => read(this.#input.bytes.subarray(0, INPUT)))
+    return this.#piece(path, file, state, from, first, read)
+  }
+
+  #piece(
+    path: Buffer,
+    file: OpenedFile,
+    state: FileState,
+    from: number,
+    first: number,
+    read: (into: Buffer) => number,
+  ): FileResult {
+    const { offset, bytes } = this.#input
+    let end = first
+    let final = first === 0
+    while (!final && end < INPUT) {
+      const count = fromSource(path, () => read(bytes.subarray(end, INPUT)))
+      if (count === 0) final = true
+      end += count
+    }
+    const lengths: number[] = []
+    let cut = 0
+    while (cut < end) {
+      const length = this.#kernels.chunkLength(offset + cut, offset + end, final)
+      if (length === 0) break
+      lengths.push(length)
+      cut += length
+    }
+    const next = final ? undefined : from + cut
+    if (next !== undefined) this.#options.onContinue(next, state)
+    const ids = this.#storeChunks(lengths)
+    return { kind: 'stored', ids, bytes: cut, state, changed: final && hasChanged(path, file, state), next }
+  }
+
+  #storeChunks(lengths: readonly number[]): Uint8Array {
+    const ids = Buffer.alloc(32 * lengths.length)
+    let start = 0
+    for (const [i, length] of lengths.entries()) {
+      const chunk = this.#input.bytes.subarray(start, start + length)
+      const id = hashId<BlobId>(chunk)
+      ids.write(id, 32 * i, 'hex')
+      if (this.#table.claim(ids, 32 * i) < 0) this.#assembler.add(id, chunk)
+      start += length
+    }
+    return ids
+  }
+}
+
+function hasChanged(path: Buffer, file: OpenedFile, state: FileState): boolean {
+  const after = fromSource(path, () => fstatSync(file.fd, { bigint: true }))
+  return after.mtimeNs !== state.mtimeNs || after.size !== state.size
+}
+
+function stateOf({ dev, ino, mode, nlink, uid, gid, size, mtimeNs, ctimeNs }: BigIntStats): FileState {
+  return { dev, ino, mode, nlink, uid, gid, size, mtimeNs, ctimeNs }
+}

@@ -1,0 +1,246 @@
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import { EngineError, type EngineErrorCode } from '../../error.ts'
+import type { BlobId, PackId } from '../../format/id.ts'
+import { createBlobTable } from '../../kernels/blob-table.ts'
+import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
+import type { IndexedRepository } from '../../repository/repository.ts'
+import type { FileState, FileStore, StoredFile } from '../file-store.ts'
+import type { FileJob, FileResult, FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
+
+/** A job is closed at either: enough work to be worth a message, little enough to spread over threads. */
+const BATCH_FILES = 128
+const BATCH_BYTES = 4 * 1024 * 1024
+/** Jobs that a worker has at a time: one to do, one so that it never waits. */
+const JOBS_PER_WORKER = 2
+
+/** New blobs that the table of digests is made for; it grows beyond. */
+const EXPECTED_NEW_BLOBS = 16 * 1024
+
+export interface StorePoolOptions {
+  readonly repository: IndexedRepository
+  readonly writer: BlobWriter
+  /** The worker's program; see `store-worker.ts`. */
+  readonly program: URL
+  /** Threads; by default one for each processor. */
+  readonly workers?: number | undefined
+  readonly packSize?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+interface Piece {
+  readonly file: Pending
+  readonly index: number
+  readonly job: FileJob
+}
+
+interface Pending {
+  readonly path: Buffer
+  readonly pieces: (FileResult | undefined)[]
+  missing: number
+  readonly resolve: (stored: StoredFile) => void
+  readonly reject: (error: unknown) => void
+}
+
+interface Thread {
+  readonly worker: Worker
+  /** Pieces of each job under way, by its number. */
+  readonly jobs: Map<number, readonly Piece[]>
+  finished: boolean
+}
+
+/**
+ * Threads that read, cut, compress and seal files, all into one repository. A large file is spread over all of them. The
+ * first failure of any thread ends all: every file under way rejects with it. Dispose of it in any case.
+ */
+export class StorePool implements FileStore, AsyncDisposable {
+  readonly isConcurrent = true
+  readonly #options: StorePoolOptions
+  readonly #threads: Thread[] = []
+  /** Not handed out yet; continued files come first, for somebody holds their pieces already. */
+  readonly #queue: Piece[] = []
+  #queuedBytes = 0
+  readonly #pending = new Set<Pending>()
+  #jobNumber = 0
+  #failure: { readonly error: unknown } | undefined
+  #packs: Promise<void> = Promise.resolve()
+  #whenFinished: (() => void) | undefined
+  #flushing = false
+  readonly #onAbort = () => this.#fail(this.#options.signal!.reason)
+
+  constructor(options: StorePoolOptions) {
+    this.#options = options
+    const { repository, signal } = options
+    const table = createBlobTable(2 * repository.index.blobCount + EXPECTED_NEW_BLOBS)
+    repository.index.forEachId('data', (ids, offset) => table.claim(ids, offset))
+    const setUp: WorkerSetUp = {
+      key: repository.masterKey,
+      version: repository.config.version,
+      polynomial: repository.config.polynomial,
+      packSize: options.packSize ?? DEFAULT_PACK_SIZE,
+      table: table.buffer,
+    }
+    for (let i = 0; i < (options.workers ?? availableParallelism()); i++) this.#start(setUp)
+    signal?.addEventListener('abort', this.#onAbort)
+  }
+
+  /** Stores a file as it lies on disk. Rejects only with what ends the whole backup. */
+  store(path: Buffer, size: number, asksVeto: boolean): Promise<StoredFile> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure) return reject(this.#failure.error)
+      const file: Pending = { path, pieces: [undefined], missing: 1, resolve, reject }
+      this.#pending.add(file)
+      this.#queue.push({ file, index: 0, job: { path, from: 0, size, state: undefined, asksVeto } })
+      this.#queuedBytes += size
+      this.#handOut()
+    })
+  }
+
+  /** Hands over every pack, also those that are not full. No file may be under way. */
+  async finish(): Promise<void> {
+    if (this.#failure) throw this.#failure.error
+    await new Promise<void>((resolve) => {
+      this.#whenFinished = resolve
+      for (const { worker } of this.#threads) worker.postMessage({ kind: 'finish' } satisfies ToWorker)
+    })
+    await this.#packs
+    if (this.#failure) throw (this.#failure as { error: unknown }).error
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#failure ??= { error: new EngineError('INTERRUPTED', 'Cannot store more files: the threads were ended') }
+    await Promise.all(this.#threads.map(({ worker }) => worker.terminate()))
+    await this.#packs
+  }
+
+  #start(setUp: WorkerSetUp): void {
+    // Its young generation holds next to nothing that lives: small, it is swept in the cache.
+    const worker = new Worker(this.#options.program, {
+      workerData: setUp,
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
+    })
+    const thread: Thread = { worker, jobs: new Map(), finished: false }
+    worker.on('message', (message: FromWorker) => this.#receive(thread, message))
+    worker.on('error', (error) => this.#fail(error))
+    worker.on('exit', () => {
+      if (!this.#failure && !thread.finished)
+        this.#fail(new EngineError('SYSTEM', 'Cannot go on: a thread ended by itself'))
+    })
+    this.#threads.push(thread)
+  }
+
+  #receive(thread: Thread, message: FromWorker): void {
+    if (this.#failure) return
+    switch (message.kind) {
+      case 'ready':
+        return
+      case 'continue':
+        this.#goOn(thread.jobs.get(message.job)!, message)
+        return
+      case 'done': {
+        const pieces = thread.jobs.get(message.job)!
+        thread.jobs.delete(message.job)
+        for (const [i, piece] of pieces.entries()) this.#complete(piece, message.results[i]!)
+        this.#handOut()
+        return
+      }
+      case 'pack': {
+        const { id, blobs, bytes } = message
+        this.#packs = this.#packs
+          .then(() => this.#options.writer.savePack({ id: id as PackId, blobs, bytes }))
+          .catch((error: unknown) => this.#fail(error))
+        return
+      }
+      case 'finished':
+        thread.finished = true
+        if (this.#threads.every(({ finished }) => finished)) this.#whenFinished?.()
+        return
+      case 'failed': {
+        const { code, message: text, hint } = message.error
+        this.#fail(new EngineError((code ?? 'SYSTEM') as EngineErrorCode, text, { hint }))
+      }
+    }
+  }
+
+  #goOn(pieces: readonly Piece[], { file: at, next, state }: Extract<FromWorker, { kind: 'continue' }>): void {
+    const { file, index, job } = pieces[at]!
+    file.pieces[index + 1] = undefined
+    file.missing += 1
+    const size = Math.max(0, Number(state.size) - next)
+    this.#queue.unshift({ file, index: index + 1, job: { ...job, from: next, size, state, asksVeto: false } })
+    this.#queuedBytes += size
+    this.#handOut()
+  }
+
+  #complete({ file, index }: Piece, result: FileResult): void {
+    file.pieces[index] = result
+    file.missing -= 1
+    if (file.missing > 0) return
+    this.#pending.delete(file)
+    file.resolve(putTogether(file.pieces as FileResult[]))
+  }
+
+  /** Hands work to whoever has least; waits for a batch to fill while all are busy, but never lets one idle. */
+  #handOut(): void {
+    while (this.#queue.length > 0) {
+      const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least))
+      if (thread.jobs.size >= JOBS_PER_WORKER) return
+      if (thread.jobs.size > 0 && !this.#flushing && !this.#isBatchFull()) {
+        // Whoever stores files one after the other gets them batched; whoever waits for one gets it at once.
+        this.#flushing = true
+        setImmediate(() => {
+          this.#handOut()
+          this.#flushing = false
+        })
+        return
+      }
+      this.#send(thread, this.#takeBatch())
+    }
+  }
+
+  #isBatchFull(): boolean {
+    return this.#queue.length >= BATCH_FILES || this.#queuedBytes >= BATCH_BYTES
+  }
+
+  #takeBatch(): Piece[] {
+    let count = 0
+    let bytes = 0
+    while (count < this.#queue.length && count < BATCH_FILES && bytes < BATCH_BYTES)
+      bytes += this.#queue[count++]!.job.size
+    this.#queuedBytes -= bytes
+    return this.#queue.splice(0, count)
+  }
+
+  #send(thread: Thread, pieces: readonly Piece[]): void {
+    const job = this.#jobNumber++
+    thread.jobs.set(job, pieces)
+    thread.worker.postMessage({ kind: 'store', job, files: pieces.map((piece) => piece.job) } satisfies ToWorker)
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure) return
+    this.#failure = { error }
+    for (const file of this.#pending) file.reject(error)
+    this.#pending.clear()
+    this.#queue.length = 0
+    this.#whenFinished?.()
+  }
+}
+
+function putTogether(pieces: readonly FileResult[]): StoredFile {
+  const content: BlobId[] = []
+  let size = 0
+  let changed = false
+  let state: FileState | undefined
+  for (const piece of pieces) {
+    if (piece.kind !== 'stored') return piece
+    const { ids } = piece
+    const bytes = Buffer.from(ids.buffer, ids.byteOffset, ids.length)
+    for (let at = 0; at < bytes.length; at += 32) content.push(bytes.toString('hex', at, at + 32) as BlobId)
+    size += piece.bytes
+    changed ||= piece.changed
+    state ??= piece.state
+  }
+  return { kind: 'stored', content, size, state: state!, changed }
+}

@@ -1,0 +1,272 @@
+import { createHash } from 'node:crypto'
+import { Semaphore } from '../concurrency.ts'
+import { EngineError } from '../error.ts'
+import { type BlobId, hashId, type PackId } from '../format/id.ts'
+import { encodeIndexFile, type PackIndex } from '../format/index-file.ts'
+import { SEAL_OVERHEAD, seal, unseal } from '../format/master-key.ts'
+import {
+  type BlobType,
+  encodePackHeader,
+  type PackedBlob,
+  packHeaderSize,
+  parsePackHeader,
+  plaintextLength,
+} from '../format/pack-header.ts'
+import { encodeBlob, type SealedBlob } from './blob-codec.ts'
+import type { FinishedPack } from './pack-assembler.ts'
+import type { IndexedRepository } from './repository.ts'
+import { isSame } from './same-blobs.ts'
+import { writeUnpacked } from './unpacked-files.ts'
+
+/** A pack is closed when its blobs reach this size: restic's default (format reference 5.2). */
+export const DEFAULT_PACK_SIZE = 16 * 1024 * 1024
+
+/** Header entries after which a pack is closed whatever its size: far below the format's limit of 409,199. */
+const MAX_PACK_BLOBS = 100_000
+
+/** An index file is written when it would list this many blobs, or is this old (format reference 6). */
+export const FULL_INDEX_BLOBS = 50_000
+const FULL_INDEX_MILLISECONDS = 10 * 60 * 1000
+
+/** Packs held in memory while they are being stored, beside the one of each type that is being filled. */
+const UPLOADS = 2
+
+/** What the end of a pack takes up whatever it holds. */
+const PACK_OVERHEAD = packHeaderSize([])
+
+export interface SavedBlob {
+  readonly id: BlobId
+  /** False when the repository, or this run, had the blob already. */
+  readonly isNew: boolean
+  /** Bytes that the blob takes up in its pack, header entry included; 0 unless new. */
+  readonly storedBytes: number
+}
+
+export interface BlobWriterTotals {
+  readonly dataBlobs: number
+  readonly treeBlobs: number
+  /** Plaintext bytes of the new blobs. */
+  readonly added: number
+  /** What they take up in packs. */
+  readonly addedPacked: number
+  /** Packs that are stored. */
+  readonly packs: number
+}
+
+export interface BlobWriterOptions {
+  /** Bytes of blobs after which a pack is closed. */
+  readonly packSize?: number
+  /** Blobs after which an index file is written. */
+  readonly indexSize?: number
+  readonly signal?: AbortSignal | undefined
+  /** Milliseconds of a clock that does not jump. */
+  readonly clock?: () => number
+}
+
+interface OpenPack {
+  readonly blobs: PackedBlob[]
+  readonly parts: Buffer[]
+  size: number
+}
+
+/**
+ * Adds blobs to a repository: each is stored once, packed with others of its type; trees and data keep apart.
+ *
+ * Durable order (format reference 11.1): a pack is named by an index file only after it is stored, and enters the
+ * repository's index in memory only after that file is stored. Nothing may refer to a blob, in a snapshot, before
+ * `finish` has resolved. After a failure every further call rejects with it: packs that were stored by then and are in no
+ * index file are harmless, and collected by a prune.
+ *
+ * Dispose of it before the lock on the repository is given back: an upload must not outlive the lock.
+ */
+export class BlobWriter implements AsyncDisposable {
+  readonly #repository: IndexedRepository
+  readonly #packSize: number
+  readonly #indexSize: number
+  readonly #signal: AbortSignal | undefined
+  readonly #clock: () => number
+  readonly #open: Partial<Record<BlobType, OpenPack>> = {}
+  /** Blobs that are on their way and not in the index yet: type and ID. */
+  readonly #pending = new Set<string>()
+  readonly #uploads = new Set<Promise<void>>()
+  readonly #slots = new Semaphore(UPLOADS)
+  /** Packs that are stored and in no index file yet. */
+  #stored: PackIndex[] = []
+  #storedBlobs = 0
+  #storedSince = 0
+  #failure: { readonly error: unknown } | undefined
+  readonly #totals = { dataBlobs: 0, treeBlobs: 0, added: 0, addedPacked: 0, packs: 0 }
+
+  constructor(repository: IndexedRepository, options: BlobWriterOptions = {}) {
+    this.#repository = repository
+    this.#packSize = options.packSize ?? DEFAULT_PACK_SIZE
+    this.#indexSize = options.indexSize ?? FULL_INDEX_BLOBS
+    this.#signal = options.signal
+    this.#clock = options.clock ?? (() => performance.now())
+  }
+
+  get totals(): BlobWriterTotals {
+    return { ...this.#totals }
+  }
+
+  /** True when the blob is stored, or will be once `finish` has resolved. */
+  has(type: BlobType, id: BlobId): boolean {
+    return this.#repository.index.has(type, id) || this.#pending.has(type + id)
+  }
+
+  /** The plaintext may be reused by the caller when the call resolves. */
+  async save(type: BlobType, plaintext: Buffer): Promise<SavedBlob> {
+    this.#throwIfStopped()
+    const id = hashId<BlobId>(plaintext)
+    if (this.has(type, id)) return { id, isNew: false, storedBytes: 0 }
+    const { masterKey, config } = this.#repository
+    return this.#add(encodeBlob(masterKey, config.version, type, id, plaintext), plaintext.length)
+  }
+
+  /**
+   * Adds a blob that is sealed already, under the key of this repository; that it opens to what its ID says is the caller's to
+   * know. With `again` it is stored although the repository has it, for a copy that is about to be removed. The bytes must not
+   * change any more.
+   */
+  async saveSealed(sealed: SealedBlob, options: { readonly again?: boolean } = {}): Promise<SavedBlob> {
+    this.#throwIfStopped()
+    const { type, id } = sealed
+    const isThere = options.again ? this.#pending.has(type + id) : this.has(type, id)
+    if (isThere) return { id, isNew: false, storedBytes: 0 }
+    return this.#add(sealed, sealed.uncompressedLength ?? sealed.bytes.length - SEAL_OVERHEAD)
+  }
+
+  /**
+   * Stores a pack that another thread has put together, with the key of this repository; that its blobs are new, and that
+   * they open to what their IDs say, is the caller's to know. Resolves when it is under way.
+   */
+  async savePack({ id, blobs, bytes }: FinishedPack): Promise<void> {
+    this.#throwIfStopped()
+    for (const blob of blobs) {
+      this.#pending.add(blob.type + blob.id)
+      this.#totals[blob.type === 'tree' ? 'treeBlobs' : 'dataBlobs'] += 1
+      this.#totals.added += plaintextLength(blob)
+      this.#totals.addedPacked += packHeaderSize([blob]) - PACK_OVERHEAD + blob.length
+    }
+    await this.#upload(() => this.#storePack(id, blobs, [Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)]))
+  }
+
+  async #add(sealed: SealedBlob, plaintextLength: number): Promise<SavedBlob> {
+    const { type, id } = sealed
+    this.#pending.add(type + id)
+    const pack = this.#append(sealed)
+    const storedBytes = packHeaderSize([pack.blobs.at(-1)!]) - PACK_OVERHEAD + sealed.bytes.length
+    this.#totals[type === 'tree' ? 'treeBlobs' : 'dataBlobs'] += 1
+    this.#totals.added += plaintextLength
+    this.#totals.addedPacked += storedBytes
+    if (pack.size >= this.#packSize || pack.blobs.length >= MAX_PACK_BLOBS) await this.#close(type)
+    return { id, isNew: true, storedBytes }
+  }
+
+  /** Stores what is left and publishes the index of everything new. */
+  async finish(): Promise<void> {
+    this.#throwIfStopped()
+    await this.#close('data')
+    await this.#close('tree')
+    await this.#settle()
+    this.#throwIfStopped()
+    try {
+      await this.#publish()
+    } catch (error) {
+      this.#failure ??= { error }
+      throw error
+    }
+  }
+
+  /** Resolves when nothing is under way any more. What was not finished stays unpublished. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#failure ??= { error: new TypeError('Cannot store more blobs: the writer was disposed of') }
+    await this.#settle()
+  }
+
+  async #settle(): Promise<void> {
+    await Promise.all(this.#uploads) // they do not reject: the first failure is noted in `#failure`
+  }
+
+  #throwIfStopped(): void {
+    if (this.#failure) throw this.#failure.error
+    this.#signal?.throwIfAborted()
+  }
+
+  #append({ type, id, bytes, uncompressedLength }: SealedBlob): OpenPack {
+    this.#open[type] ??= { blobs: [], parts: [], size: 0 }
+    const pack = this.#open[type]
+    pack.blobs.push({ type, id, offset: pack.size, length: bytes.length, uncompressedLength })
+    pack.parts.push(bytes)
+    pack.size += bytes.length
+    return pack
+  }
+
+  /** Hands the open pack over to be stored; waits only while `UPLOADS` others are still being stored. */
+  async #close(type: BlobType): Promise<void> {
+    const pack = this.#open[type]
+    if (!pack) return
+    delete this.#open[type]
+    await this.#upload(() => this.#store(pack))
+  }
+
+  async #upload(store: () => Promise<void>): Promise<void> {
+    await new Promise<void>((started) => {
+      const upload = this.#slots
+        .run(async () => {
+          started()
+          if (!this.#failure) await store()
+        })
+        .catch((error: unknown) => {
+          this.#failure ??= { error }
+        })
+        .finally(() => this.#uploads.delete(upload))
+      this.#uploads.add(upload)
+    })
+  }
+
+  async #store({ blobs, parts }: OpenPack): Promise<void> {
+    const { masterKey } = this.#repository
+    const header = seal(masterKey, encodePackHeader(blobs))
+    verifyHeader(parsePackHeader(unseal(masterKey, header)), blobs)
+    const length = Buffer.alloc(4)
+    length.writeUInt32LE(header.length)
+    const content = [...parts, header, length]
+    const digest = createHash('sha256')
+    for (const part of content) digest.update(part)
+    await this.#storePack(digest.digest('hex') as PackId, blobs, content)
+  }
+
+  async #storePack(id: PackId, blobs: readonly PackedBlob[], content: readonly Buffer[]): Promise<void> {
+    await this.#repository.storage.write({ type: 'pack', id }, content, this.#signal)
+
+    this.#totals.packs += 1
+    this.#totals.addedPacked += PACK_OVERHEAD
+    if (this.#stored.length === 0) this.#storedSince = this.#clock()
+    this.#stored.push({ id, blobs })
+    this.#storedBlobs += blobs.length
+    const isFull = this.#storedBlobs >= this.#indexSize || this.#clock() - this.#storedSince >= FULL_INDEX_MILLISECONDS
+    if (isFull) await this.#publish()
+  }
+
+  /** Writes the index file of the packs that are stored by now. */
+  async #publish(): Promise<void> {
+    const packs = this.#stored
+    if (packs.length === 0) return
+    this.#stored = []
+    this.#storedBlobs = 0
+    await writeUnpacked(this.#repository, 'index', encodeIndexFile(packs), this.#signal)
+    for (const { id, blobs } of packs) {
+      this.#repository.index.addPack(id, blobs)
+      for (const blob of blobs) this.#pending.delete(blob.type + blob.id)
+    }
+  }
+}
+
+/** A header that does not say what the pack holds is never stored: nothing could be found by it again. */
+function verifyHeader(parsed: readonly PackedBlob[], packed: readonly PackedBlob[]): void {
+  if (parsed.length === packed.length && parsed.every((blob, i) => isSame(blob, packed[i]!))) return
+  throw new EngineError('SELF_CHECK', 'Cannot store a pack: its header does not decode to what was encoded', {
+    hint: 'The memory or processor of this machine is likely faulty: test it before the next backup',
+  })
+}

@@ -1,0 +1,190 @@
+import { hashId, type PackId, type SnapshotId } from '../format/id.ts'
+import { parseKeyFile } from '../format/key-file.ts'
+import { type PackedBlob, packHeaderSize } from '../format/pack-header.ts'
+import { pathOf } from '../storage/layout.ts'
+import { BlobIndex } from './blob-index.ts'
+import { checkData, type PackToRead } from './check-data.ts'
+import type { CheckFinding, Report } from './check-finding.ts'
+import { checkTrees, type SnapshotRoot } from './check-trees.ts'
+import { isFileProblem } from './file-problem.ts'
+import { readIndexFiles } from './load-index.ts'
+import type { Repository } from './repository.ts'
+import { sameBlobs } from './same-blobs.ts'
+import { readSnapshots } from './snapshots.ts'
+
+export interface CheckReport {
+  readonly findings: readonly CheckFinding[]
+  readonly errors: number
+  readonly snapshots: number
+  readonly packs: number
+  readonly blobs: number
+  /** Bytes of packs that were read again; 0 without `readData`. */
+  readonly bytesRead: number
+}
+
+export interface CheckProgress {
+  readonly files: number
+  readonly bytes: number
+}
+
+export interface CheckOptions {
+  /** Read every pack, or those that are chosen, and hold every byte against hashes and authentication codes. */
+  readonly readData?: boolean | ((packs: readonly PackToRead[]) => readonly PackToRead[])
+  /** False leaves the folders out, and with them whether snapshots are complete. */
+  readonly trees?: boolean
+  /** Check only what these snapshots hold, beside keys, index and packs. One that is not there is damage. */
+  readonly snapshots?: readonly SnapshotId[]
+  readonly onFinding?: (finding: CheckFinding) => void
+  /** A pack was read to its end. */
+  readonly onPackRead?: (pack: PackId, sound: boolean) => void
+  readonly onProgress?: (phase: 'structure' | 'trees' | 'data', done: CheckProgress, total?: CheckProgress) => void
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Checks a repository as restic's `check` does (format reference 12), and what restic leaves out: key files, names and
+ * order of nodes, sizes against content, and uncompressed lengths. The caller holds the lock. Damage is a finding, never
+ * an exception, and so is a file that the storage does not hand out; rejects only when interrupted, or when the storage
+ * cannot even say what it holds.
+ */
+export async function checkRepository(repository: Repository, options: CheckOptions = {}): Promise<CheckReport> {
+  const { signal, onFinding, onProgress } = options
+  const findings: CheckFinding[] = []
+  const report: Report = (severity, code, message, facts) => {
+    const finding = { severity, code, message, facts }
+    findings.push(finding)
+    onFinding?.(finding)
+  }
+  await checkKeys(repository, report, signal)
+  // Snapshots before the index, the index before the packs: a backup that goes on meanwhile publishes in the opposite
+  // order (format reference 11.1), so what it has not finished is not taken for damage.
+  const roots = await checkSnapshots(repository, options.snapshots, report, signal)
+  const index = await checkIndex(repository, report, signal)
+  const packs = await checkPacks(repository, index, report, signal)
+  onProgress?.('structure', { files: index.packCount, bytes: 0 })
+  const indexed = { ...repository, index }
+  if (options.trees !== false) {
+    await checkTrees(indexed, roots, report, { signal, onFolder: (folders) => onProgress?.('trees', folders) })
+  }
+  const { readData = false, onPackRead } = options
+  const chosen = typeof readData === 'function' ? readData(packs) : readData ? packs : []
+  const bytesRead = await checkData(indexed, chosen, report, {
+    signal,
+    onPack: (done, total, pack, sound) => {
+      onPackRead?.(pack, sound)
+      onProgress?.('data', done, total)
+    },
+  })
+  return {
+    findings,
+    errors: findings.filter(({ severity }) => severity === 'error').length,
+    snapshots: roots.length,
+    packs: index.packCount,
+    blobs: index.blobCount,
+    bytesRead,
+  }
+}
+
+async function checkKeys(repository: Repository, report: Report, signal: AbortSignal | undefined): Promise<void> {
+  for await (const { name } of repository.storage.list('key', signal)) {
+    const file = pathOf(name)
+    try {
+      const bytes = await repository.storage.read(name, undefined, signal)
+      if (hashId(bytes) === name.id) parseKeyFile(bytes)
+      else report('error', 'key-damaged', `${file} was altered: its content does not match its name`, { file })
+    } catch (error) {
+      if (!isFileProblem(error)) throw error
+      report('error', 'key-damaged', `${file} cannot be used: ${error.message}`, { file })
+    }
+  }
+}
+
+async function checkSnapshots(
+  repository: Repository,
+  only: readonly SnapshotId[] | undefined,
+  report: Report,
+  signal: AbortSignal | undefined,
+): Promise<SnapshotRoot[]> {
+  const roots: SnapshotRoot[] = []
+  for await (const result of readSnapshots(repository, signal, only)) {
+    const { id } = result
+    if ('snapshot' in result) roots.push({ snapshot: id, tree: result.snapshot.tree })
+    else {
+      const facts = { snapshot: id, file: pathOf({ type: 'snapshot', id }) }
+      report('error', 'snapshot-damaged', result.error.message, facts)
+    }
+  }
+  return roots
+}
+
+async function checkIndex(repository: Repository, report: Report, signal: AbortSignal | undefined): Promise<BlobIndex> {
+  const index = new BlobIndex()
+  const listedIn = new Map<PackId, string>()
+  for await (const result of readIndexFiles(repository, signal)) {
+    const file = pathOf({ type: 'index', id: result.id })
+    if ('error' in result) {
+      report('error', 'index-damaged', result.error.message, { file })
+      continue
+    }
+    for (const { id, blobs } of result.packs) {
+      const facts = { pack: id, file }
+      const known = index.packBlobs(id)
+      if (known === undefined) {
+        listedIn.set(id, file)
+        if (new Set(blobs.map(({ type }) => type)).size > 1) {
+          report('hint', 'pack-mixed', `Pack ${id} holds both data and trees; \`prune\` separates them`, facts)
+        }
+      } else if (sameBlobs(known, blobs)) {
+        const message = `Pack ${id} is listed in ${listedIn.get(id)} and again in ${file}; \`repair index\` removes one`
+        report('hint', 'index-duplicate', message, facts)
+      } else {
+        const message = `Pack ${id} is listed with different blobs in ${listedIn.get(id)} and in ${file}`
+        report('error', 'index-contradicts', message, facts)
+      }
+      index.addPack(id, blobs)
+    }
+  }
+  return index
+}
+
+/** Resolves with the packs that are there and in the index. */
+async function checkPacks(
+  repository: Repository,
+  index: BlobIndex,
+  report: Report,
+  signal: AbortSignal | undefined,
+): Promise<PackToRead[]> {
+  const sizes = new Map<string, number>()
+  for await (const { name, size } of repository.storage.list('pack', signal)) sizes.set(name.id, size)
+  const present: PackToRead[] = []
+  for (const { id, blobs } of index.packs()) {
+    if (blobs.length === 0) continue // such an entry says no more than no entry
+    const size = sizes.get(id)
+    sizes.delete(id)
+    const facts = factsOf(id)
+    if (size === undefined) {
+      const message = `Pack ${id} is in the index but not in the storage, and with it the ${count(blobs)} listed for it`
+      report('error', 'pack-missing', message, { ...facts, blobs: blobs.length })
+      continue
+    }
+    const expected = blobs.reduce((sum, blob) => sum + blob.length, packHeaderSize(blobs))
+    if (size !== expected) {
+      const message = `Pack ${id} has ${size} bytes, its index entry makes ${expected}`
+      report('error', 'pack-size', message, { ...facts, size, expected })
+    }
+    present.push({ id, size })
+  }
+  for (const id of sizes.keys() as Iterable<PackId>) {
+    const message = `Pack ${id} is in no index: left by an interrupted backup, or an index file is missing`
+    report('hint', 'pack-unindexed', message, factsOf(id))
+  }
+  return present
+}
+
+function factsOf(pack: PackId) {
+  return { pack, file: pathOf({ type: 'pack', id: pack }) }
+}
+
+function count(blobs: readonly PackedBlob[]): string {
+  return blobs.length === 1 ? '1 blob' : `${blobs.length} blobs`
+}

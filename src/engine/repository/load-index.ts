@@ -1,0 +1,43 @@
+import { mapConcurrent } from '../concurrency.ts'
+import type { EngineError } from '../error.ts'
+import { type IndexId, parseId } from '../format/id.ts'
+import { type PackIndex, parseIndexFile } from '../format/index-file.ts'
+import { BlobIndex } from './blob-index.ts'
+import { isFileProblem } from './file-problem.ts'
+import type { IndexedRepository, Repository } from './repository.ts'
+import { readParsed } from './unpacked-files.ts'
+
+/** Index files under way at once: enough to hide the latency of remote storage. */
+const CONCURRENCY = 8
+
+export type IndexFileResult =
+  | { readonly id: IndexId; readonly packs: readonly PackIndex[] }
+  | { readonly id: IndexId; readonly error: EngineError }
+
+/** Every index file, parsed, or the reason why it cannot be. Rejects when the files cannot be listed, or when interrupted. */
+export async function* readIndexFiles(repository: Repository, signal?: AbortSignal): AsyncGenerator<IndexFileResult> {
+  const files = repository.storage.list('index', signal)
+  const parse = (json: Buffer) => parseIndexFile(json, repository.config.version)
+  yield* mapConcurrent(files, CONCURRENCY, async ({ name }): Promise<IndexFileResult> => {
+    const id = parseId<IndexId>(name.id)
+    try {
+      return { id, packs: await readParsed(repository, 'index', id, parse, signal) }
+    } catch (error) {
+      if (isFileProblem(error)) return { id, error }
+      throw error
+    }
+  })
+}
+
+/**
+ * Loads the whole index. Snapshots that must be readable with it are to be listed before this is called: whoever writes
+ * a snapshot has published its index first (format reference 11.1). Rejects at the first index file that cannot be read.
+ */
+export async function loadIndex(repository: Repository, signal?: AbortSignal): Promise<IndexedRepository> {
+  const index = new BlobIndex()
+  for await (const file of readIndexFiles(repository, signal)) {
+    if ('error' in file) throw file.error
+    for (const pack of file.packs) index.addPack(pack.id, pack.blobs)
+  }
+  return { ...repository, index }
+}
