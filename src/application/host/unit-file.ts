@@ -1,0 +1,70 @@
+/** One assignment of a unit file, in the order of the file. */
+export interface UnitSetting {
+  readonly section: string
+  readonly key: string
+  readonly value: string
+}
+
+/**
+ * Reads a unit file as systemd.syntax(7) says: sections, `key=value`, comments with `#` and `;`, lines continued
+ * with a backslash (comments inside a continuation are passed over). Lines that are neither are ignored, as systemd
+ * does with a warning.
+ */
+export function parseUnitFile(text: string): readonly UnitSetting[] {
+  const settings: UnitSetting[] = []
+  let section = ''
+  let continued = ''
+  for (const raw of text.split(/\r?\n/)) {
+    if (/^\s*[#;]/.test(raw)) continue
+    const line = continued + (continued === '' ? raw.trimStart() : raw)
+    if (line.endsWith('\\')) {
+      continued = `${line.slice(0, -1)} `
+      continue
+    }
+    continued = ''
+    const header = /^\[(.+)\]\s*$/.exec(line)
+    if (header !== null) {
+      section = header[1] as string
+      continue
+    }
+    const assignment = /^([^=\s]+)\s*=\s*(.*?)\s*$/.exec(line)
+    if (assignment !== null) settings.push({ section, key: assignment[1] as string, value: assignment[2] as string })
+  }
+  return settings
+}
+
+/** Values of a key that adds up over files, such as `EnvironmentFile`: an empty assignment forgets those before it. */
+export function valuesOf(settings: readonly UnitSetting[], section: string, key: string): readonly string[] {
+  let values: string[] = []
+  for (const setting of settings) {
+    if (setting.section !== section || setting.key !== key) continue
+    values = setting.value === '' ? [] : [...values, setting.value]
+  }
+  return values
+}
+
+/** Splits as systemd does for `Environment=` and `ExecStart=`: at blanks, with quotes and backslashes. */
+export function splitWords(value: string): readonly string[] {
+  const words: string[] = []
+  let word: string | undefined
+  let quote = ''
+  for (let index = 0; index < value.length; index++) {
+    const character = value[index] as string
+    if (quote === '' && /\s/.test(character)) {
+      if (word !== undefined) words.push(word)
+      word = undefined
+    } else if (character === quote) {
+      quote = ''
+    } else if (quote === '' && (character === '"' || character === "'")) {
+      quote = character
+      word ??= ''
+    } else if (character === '\\' && index + 1 < value.length) {
+      index++
+      word = (word ?? '') + value[index]
+    } else {
+      word = (word ?? '') + character
+    }
+  }
+  if (word !== undefined) words.push(word)
+  return words
+}

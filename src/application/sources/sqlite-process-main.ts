@@ -1,0 +1,247 @@
+// The process that `sqlite-process.ts` starts. One request at a time, one answer each.
+
+import { chmodSync, constants, copyFileSync, rmSync, statSync } from 'node:fs'
+import { backup, DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SIDECAR_SUFFIXES } from './sqlite-header.ts'
+import type {
+  CheckReply,
+  CheckRequest,
+  CopyReply,
+  CopyRequest,
+  DatabaseRequest,
+  RawReply,
+  RawRequest,
+  WireReply,
+} from './sqlite-process.ts'
+
+/**
+ * All pages in one step: `rate` takes positive 32-bit integers only. A database of more pages (8 TiB) takes two, which
+ * the open read transaction makes one state all the same.
+ */
+const ALL_PAGES = 2 ** 31 - 1
+
+const MAX_PROBLEMS = 100
+const MAX_FOREIGN_KEYS = 10_000
+
+const BUSY = 5
+const LOCKED = 6
+
+// What we write is for us alone; SQLite asks for 0644.
+process.umask(0o077)
+process.on('disconnect', () => process.exit())
+process.on('message', (request: DatabaseRequest) => {
+  answer(request).then(
+    (reply) => send({ reply }),
+    (error: unknown) => send({ failure: describe(error) }),
+  )
+})
+
+function send(reply: WireReply): void {
+  process.send?.(reply)
+}
+
+async function answer(request: DatabaseRequest): Promise<unknown> {
+  switch (request.kind) {
+    case 'copy':
+      return request.way === 'recover' ? await copyRecovered(request) : await copy(request)
+    case 'check':
+      return check(request)
+    case 'raw':
+      return copyRaw(request)
+  }
+}
+
+async function copy(request: CopyRequest): Promise<CopyReply> {
+  try {
+    return await backupFrom(request.path, request.way === 'immutable', request)
+  } finally {
+    if (request.way === 'live') removeOwnLog(request)
+  }
+}
+
+/**
+ * The read transaction is opened here and not left to `backup`, which gives up at the first lock it meets, without a
+ * code that says so. It stays open until the copy is complete, so that there is exactly one state to be copied.
+ */
+async function backupFrom(path: string, immutable: boolean, request: CopyRequest): Promise<CopyReply> {
+  const source = open(path, immutable ? 'immutable' : 'read')
+  try {
+    await beginReading(source, request.patienceMs)
+    const { dev, ino } = statSync(bytes(path), { bigint: true })
+    await backup(source, bytes(request.copy), { rate: ALL_PAGES })
+    return { dev: String(dev), inode: String(ino) }
+  } finally {
+    source.close()
+  }
+}
+
+/**
+ * SQLite's own way of waiting (25, 50, 100 ms) starves in rollback mode under a program that commits without pause:
+ * measured, one success in 2 to 5 seconds. Its unlocked moments are short but many, so we knock often for a moment, then
+ * let it work: 10 ms.
+ */
+async function beginReading(source: DatabaseSync, patienceMs: number): Promise<void> {
+  const end = performance.now() + patienceMs
+  for (;;) {
+    const pause = performance.now() + 10
+    do {
+      try {
+        source.exec('BEGIN')
+        source.prepare('SELECT count(*) FROM sqlite_schema').get()
+        return
+      } catch (error) {
+        if (source.isTransaction) source.exec('ROLLBACK')
+        const { result } = describe(error)
+        if ((result & 0xff) !== BUSY && (result & 0xff) !== LOCKED) throw error
+        if (performance.now() > end) throw error
+      }
+    } while (performance.now() < pause)
+    await sleep(2 + Math.random() * 8)
+  }
+}
+
+/**
+ * A read-only connection in WAL mode creates `-wal` and `-shm` where there are none, and cannot remove them. A
+ * connection that may write does so when it is the last one, under the lock that makes this safe. When a program has
+ * opened the database meanwhile the files are its own now.
+ */
+function removeOwnLog({ path, shared }: CopyRequest): void {
+  const present = statSync(bytes(`${path}-shm`), { bigint: true, throwIfNoEntry: false })
+  if (present === undefined || `${present.ino}:${present.birthtimeNs}` === shared) return
+  const connection = open(path, 'write')
+  try {
+    connection.prepare('SELECT count(*) FROM sqlite_schema').get()
+  } catch (error) {
+    const { result } = describe(error)
+    if ((result & 0xff) !== BUSY) throw error // busy: a program has it open
+  } finally {
+    connection.close()
+  }
+}
+
+/** SQLite does the recovery on a private copy, as the application would on the live file. */
+async function copyRecovered(request: CopyRequest): Promise<CopyReply> {
+  const scratch = `${request.copy}-scratch`
+  try {
+    copyAll(request.path, scratch, ['-wal', '-journal'])
+    const { dev, ino } = statSync(bytes(request.path), { bigint: true })
+    const connection = open(scratch, 'write')
+    try {
+      connection.prepare('SELECT count(*) FROM sqlite_schema').get()
+      await backup(connection, bytes(request.copy), { rate: ALL_PAGES })
+    } finally {
+      connection.close()
+    }
+    return { dev: String(dev), inode: String(ino) }
+  } finally {
+    for (const suffix of ['', ...SIDECAR_SUFFIXES]) rmSync(bytes(scratch + suffix), { force: true })
+  }
+}
+
+function copyRaw(request: RawRequest): RawReply {
+  return { suffixes: copyAll(request.path, request.copy, ['-wal', '-journal']) }
+}
+
+function copyAll(from: string, to: string, suffixes: readonly string[]): string[] {
+  const copyOne = (suffix: string): void => {
+    copyFileSync(bytes(from + suffix), bytes(to + suffix), constants.COPYFILE_FICLONE)
+    chmodSync(bytes(to + suffix), 0o600) // the copy came with the mode of the file
+  }
+  copyOne('')
+  const copied: string[] = []
+  for (const suffix of suffixes) {
+    try {
+      copyOne(suffix)
+      copied.push(suffix)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+  return copied
+}
+
+/**
+ * The connection is read-only, and then SQLite does not load CHECK constraints: rows that violate them go unreported.
+ * They say nothing about the file being sound.
+ */
+function check(request: CheckRequest): CheckReply {
+  const database = open(request.path, request.immutable ? 'immutable' : 'read')
+  try {
+    const unchecked: string[] = []
+    const problems: string[] = []
+    try {
+      problems.push(...integrity(database))
+    } catch (error) {
+      if (!needsApplication(error)) throw error
+      for (const table of tables(database)) {
+        try {
+          problems.push(...integrity(database, table))
+        } catch (reason) {
+          if (!needsApplication(reason)) throw reason
+          unchecked.push(`${table}: ${describe(reason).message}`)
+        }
+      }
+    }
+    return { problems: problems.slice(0, MAX_PROBLEMS), unchecked, foreignKeys: violations(database) }
+  } finally {
+    database.close()
+  }
+}
+
+function integrity(database: DatabaseSync, table?: string): string[] {
+  const argument = table === undefined ? MAX_PROBLEMS : `"${table.replaceAll('"', '""')}"`
+  const rows = database.prepare(`PRAGMA integrity_check(${argument})`).all()
+  const lines = rows.flatMap((row) => String(row.integrity_check).split('\n'))
+  if (lines.length === 0) return ['integrity_check gave no answer']
+  return lines.filter((line) => line !== 'ok')
+}
+
+function tables(database: DatabaseSync): string[] {
+  const rows = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all()
+  return ['sqlite_schema', ...rows.map((row) => String(row.name))]
+}
+
+function violations(database: DatabaseSync): number | undefined {
+  let count = 0
+  try {
+    for (const _row of database.prepare('PRAGMA foreign_key_check').iterate()) {
+      if (++count === MAX_FOREIGN_KEYS) break
+    }
+  } catch (error) {
+    // "foreign key mismatch", or a function of the application: the schema does not allow the check.
+    if (!needsApplication(error)) throw error
+    return undefined
+  }
+  return count
+}
+
+/** Result SQLITE_ERROR: a collation, function or tokenizer that only the application has, never a damaged page. */
+function needsApplication(error: unknown): boolean {
+  return (describe(error).result & 0xff) === 1
+}
+
+function open(path: string, access: 'read' | 'write' | 'immutable'): DatabaseSync {
+  // A URI takes any bytes, so it serves names that are not UTF-8 too.
+  const encoded = [...bytes(path)].map(encode).join('')
+  const location = new URL(`file://${encoded}${access === 'immutable' ? '?immutable=1' : ''}`)
+  return new DatabaseSync(location, { readOnly: access !== 'write', timeout: 0 })
+}
+
+function encode(byte: number): string {
+  const character = String.fromCharCode(byte)
+  return /[A-Za-z0-9/_.-]/.test(character) ? character : `%${byte.toString(16).padStart(2, '0')}`
+}
+
+function bytes(path: string): Buffer {
+  return Buffer.from(path, 'latin1')
+}
+
+function describe(error: unknown): { message: string; result: number; systemCode: string | undefined } {
+  const { message, errcode, code } = error as { message: string; errcode?: number; code?: string }
+  if (code === 'ERR_SQLITE_ERROR') {
+    // `backup` reports a lock as 0, "not an error".
+    return { message: errcode === 0 ? 'database is locked' : message, result: errcode || BUSY, systemCode: undefined }
+  }
+  return { message, result: 0, systemCode: code }
+}
