@@ -1,0 +1,216 @@
+import { hostname } from 'node:os'
+import { posix } from 'node:path'
+import { createExclusion } from '../../application/config/exclude.ts'
+import type { Finding } from '../../application/finding.ts'
+import { type ArchiveProblem, archive } from '../../engine/archiver/archive.ts'
+import { type ArchiveIntoOptions, archiveInto } from '../../engine/archiver/archive-into.ts'
+import { discardingSink } from '../../engine/archiver/blob-sink.ts'
+import { EngineError } from '../../engine/error.ts'
+import type { SnapshotId } from '../../engine/format/id.ts'
+import type { SnapshotSummary } from '../../engine/format/snapshot.ts'
+import { now, type Timestamp } from '../../engine/format/timestamp.ts'
+import { encodeTree } from '../../engine/format/tree.ts'
+import { createChunker } from '../../engine/kernels/chunker.ts'
+import { currentUser } from '../../engine/os/current-user.ts'
+import { BlobWriter } from '../../engine/repository/blob-writer.ts'
+import { loadIndex } from '../../engine/repository/load-index.ts'
+import { readTree } from '../../engine/repository/read-blob.ts'
+import type { Repository } from '../../engine/repository/repository.ts'
+import {
+  byTime,
+  findSnapshot,
+  readSnapshots,
+  type StoredSnapshot,
+  writeSnapshot,
+} from '../../engine/repository/snapshots.ts'
+import { type RepositoryAccess, withRepository } from '../access.ts'
+import { OperationError } from '../error.ts'
+import type { Observer, Outcome } from '../event.ts'
+import { runOperation } from '../run-operation.ts'
+import { PROGRAM_VERSION } from '../version.ts'
+import { backupSummary } from './backup-summary.ts'
+
+export interface BackupPathsOptions {
+  /** Files and folders, absolute or relative to the working folder; where they lie in the snapshot follows restic. */
+  readonly paths: readonly string[]
+  /** Patterns in the syntax of `.gitignore`, relative to each path. */
+  readonly exclude?: readonly string[]
+  readonly tags?: readonly string[]
+  readonly host?: string | undefined
+  /** ID or its beginning, instead of the newest snapshot of the same host and paths. */
+  readonly parent?: string | undefined
+  readonly force?: boolean
+  /** Find out what would be stored, and store nothing. */
+  readonly dryRun?: boolean
+  readonly time?: Timestamp | undefined
+  readonly observe: Observer
+  readonly signal: AbortSignal
+}
+
+export interface BackupPathsReport {
+  readonly outcome: Extract<Outcome, 'succeeded' | 'incomplete'>
+  /** Undefined after a dry run. */
+  readonly snapshot: SnapshotId | undefined
+  readonly parent: SnapshotId | undefined
+  readonly findings: readonly Finding[]
+  readonly summary: SnapshotSummary
+  readonly milliseconds: number
+}
+
+/**
+ * Backs up paths as restic's `backup` does: no application, no config, nothing sealed. Rejects with `NOTHING` when none
+ * of the paths can be read.
+ */
+export async function backupPaths(access: RepositoryAccess, options: BackupPathsOptions): Promise<BackupPathsReport> {
+  return runOperation(
+    { operation: 'backup', subject: options.paths.join(', '), observe: options.observe, signal: options.signal },
+    () =>
+      withRepository(
+        access,
+        { lock: options.dryRun ? 'none' : 'shared', signal: options.signal },
+        (repository, signal) => backupInto(repository, { ...options, signal: signal ?? options.signal }),
+      ),
+    backupSummary,
+  )
+}
+
+async function backupInto(plain: Repository, options: BackupPathsOptions): Promise<BackupPathsReport> {
+  const { signal, observe } = options
+  const begun = performance.now()
+  const time = options.time ?? now()
+  const host = options.host ?? hostname()
+  const paths = options.paths.map((path) => posix.resolve(path))
+  const parent = await parentOf(plain, { ...options, time, host, paths })
+  const repository = await loadIndex(plain, signal)
+  await using writer = options.dryRun ? undefined : new BlobWriter(repository, { signal })
+  const sink = writer ?? discardingSink(repository.index)
+  const excluded = createExclusion(options.exclude ?? [], '/')
+  const findings: Finding[] = []
+  observe({ type: 'phase', phase: 'archive' })
+  const targets = options.paths.map((path) => Buffer.from(path))
+  const archiveOptions: ArchiveIntoOptions = {
+    parent: parent && { tree: parent.snapshot.tree, readTree: (id) => readTree(repository, id, signal) },
+    // Paths are as they were given; patterns are about where files really lie.
+    select: (path, stats) => !excluded(absolute(path), stats.isDirectory()),
+    signal,
+    onProblem: (problem) => {
+      const finding = findingOf(problem)
+      findings.push(finding)
+      observe({ type: 'finding', finding })
+    },
+    onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),
+  }
+  const archived = writer
+    ? await archiveInto(repository, writer, targets, archiveOptions)
+    : await archive(targets, { ...archiveOptions, sink, chunker: createChunker(repository.config.polynomial) })
+  if (archived.nodes.length === 0) {
+    throw new OperationError('NOTHING', `Nothing was backed up: ${findings[0]?.message ?? 'the paths hold nothing'}`, {
+      facts: { paths },
+      hint: 'Name at least one file or folder that exists and can be read',
+    })
+  }
+  const { id: tree } = await sink.save('tree', encodeTree(archived.nodes))
+  const { username, uid, gid } = currentUser()
+  const { counts } = archived
+  observe({ type: 'phase', phase: 'publish' })
+  await writer?.finish()
+  const { totals } = sink
+  const summary: SnapshotSummary = {
+    backupStart: time,
+    backupEnd: now(),
+    filesNew: counts.filesNew,
+    filesChanged: counts.filesChanged,
+    filesUnmodified: counts.filesUnmodified,
+    dirsNew: counts.dirsNew,
+    dirsChanged: counts.dirsChanged,
+    dirsUnmodified: counts.dirsUnmodified,
+    dataBlobs: totals.dataBlobs,
+    treeBlobs: totals.treeBlobs,
+    dataAdded: totals.added,
+    dataAddedPacked: totals.addedPacked,
+    totalFilesProcessed: counts.totalFiles,
+    totalBytesProcessed: counts.totalBytes,
+  }
+  const snapshot = writer
+    ? await writeSnapshot(
+        repository,
+        {
+          time,
+          ...(parent ? { parent: parent.id } : {}),
+          tree,
+          paths,
+          hostname: host,
+          username,
+          uid,
+          gid,
+          excludes: [...(options.exclude ?? [])],
+          tags: [...(options.tags ?? [])],
+          programVersion: PROGRAM_VERSION,
+          summary,
+        },
+        signal,
+      )
+    : undefined
+  return {
+    outcome: findings.some(({ severity }) => severity === 'error') ? 'incomplete' : 'succeeded',
+    snapshot,
+    parent: parent?.id,
+    findings,
+    summary,
+    milliseconds: performance.now() - begun,
+  }
+}
+
+function absolute(path: Buffer): Buffer {
+  const folder = Buffer.from(process.cwd()).toString('latin1')
+  return Buffer.from(posix.resolve(folder, path.toString('latin1')), 'latin1')
+}
+
+/** Format reference 8.3: the newest that is not newer than this backup, of the same host, and names at least these paths. */
+async function parentOf(
+  repository: Repository,
+  options: Pick<BackupPathsOptions, 'force' | 'parent' | 'signal'> & {
+    readonly time: Timestamp
+    readonly host: string
+    readonly paths: readonly string[]
+  },
+): Promise<StoredSnapshot | undefined> {
+  if (options.force) return undefined
+  if (options.parent !== undefined) return findSnapshot(repository, { name: options.parent }, options.signal)
+  let newest: StoredSnapshot | undefined
+  for await (const result of readSnapshots(repository, options.signal)) {
+    if ('error' in result) continue // costs at most time, since what it might have spared is read again; `check` reports it
+    const { snapshot } = result
+    if (snapshot.hostname !== options.host || snapshot.time.ns > options.time.ns) continue
+    if (!options.paths.every((path) => snapshot.paths.includes(path))) continue
+    if (!newest || byTime(newest, result) < 0) newest = result
+  }
+  return newest
+}
+
+function findingOf({ kind, path: bytes, message, cause }: ArchiveProblem): Finding {
+  const path = bytes.toString()
+  const isAbsent = cause instanceof EngineError && cause.facts.errno === 'ENOENT'
+  switch (kind) {
+    case 'unreadable':
+      return {
+        severity: 'error',
+        code: 'file-unreadable',
+        path,
+        message,
+        hint: isAbsent
+          ? 'Correct the path, or leave it out'
+          : 'Run the backup as a user who may read it, or exclude it',
+      }
+    case 'vetoed':
+      return { severity: 'error', code: 'file-vetoed', path, message }
+    case 'metadata':
+      return { severity: 'error', code: 'metadata-not-stored', path, message }
+    case 'changed':
+      return { severity: 'warning', code: 'file-changed', path, message }
+    case 'vanished':
+      return { severity: 'note', code: 'file-vanished', path, message }
+    case 'socket':
+      return { severity: 'note', code: 'socket-skipped', path, message }
+  }
+}

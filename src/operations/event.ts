@@ -1,0 +1,67 @@
+import type { Finding } from '../application/finding.ts'
+
+/** How an operation ended. `incomplete`: what is there is good, but part of what was asked for is not there. */
+export type Outcome = 'succeeded' | 'incomplete' | 'failed' | 'interrupted'
+
+export interface Progress {
+  readonly files: number
+  readonly bytes: number
+}
+
+/**
+ * What an operation says while it runs: one `started`, then the rest in the order in which it happens, and one `finished`
+ * at the end, however it ended. The terminal, `--json`, the log, the journal and the notifier observe the same events.
+ */
+export type OperationEvent =
+  | {
+      readonly type: 'started'
+      readonly at: Date
+      /** The verb: `backup`, `restore`, … */
+      readonly operation: string
+      /** The application or the repository. */
+      readonly subject: string
+    }
+  | {
+      readonly type: 'phase'
+      /** `survey`, `capture`, `seal`, `archive`, `publish`, `verify`, `restore`, `swap`, … */
+      readonly phase: string
+      readonly component?: string
+    }
+  | {
+      readonly type: 'progress'
+      readonly phase: string
+      /** Since the beginning of the phase. */
+      readonly done: Progress
+      /** What the phase will come to, once it is known; it may still grow. */
+      readonly total?: Progress
+      /** What is being worked on: an untrusted name, any characters. */
+      readonly current?: string
+    }
+  | { readonly type: 'finding'; readonly finding: Finding }
+  | {
+      readonly type: 'finished'
+      readonly at: Date
+      readonly operation: string
+      readonly outcome: Outcome
+      readonly milliseconds: number
+      /** Facts of the operation, plain JSON values in snake_case: they are printed with `--json` as they are. */
+      readonly summary: Readonly<Record<string, unknown>>
+    }
+
+/** Called synchronously, on the operation's way: it must be quick, and what it throws fails the operation. */
+export type Observer = (event: OperationEvent) => void
+
+/** Each observer sees each event, also when another one threw; the first error is thrown on afterwards. */
+export function combine(...observers: readonly Observer[]): Observer {
+  return (event) => {
+    const errors: unknown[] = []
+    for (const observe of observers) {
+      try {
+        observe(event)
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw errors[0]
+  }
+}

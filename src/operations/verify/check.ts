@@ -1,0 +1,66 @@
+import type { Finding } from '../../application/finding.ts'
+import { type CheckReport, checkRepository } from '../../engine/repository/check.ts'
+import type { CheckFinding } from '../../engine/repository/check-finding.ts'
+import { choosePacks, type PackSubset } from '../../engine/repository/pack-subset.ts'
+import { type RepositoryAccess, withRepository } from '../access.ts'
+import type { Observer } from '../event.ts'
+import { runOperation } from '../run-operation.ts'
+
+export interface CheckRunReport extends CheckReport {
+  readonly outcome: 'succeeded' | 'failed'
+}
+
+/** Checks the repository, as restic's command of this name does. Damage makes the outcome `failed`. */
+export async function check(
+  access: RepositoryAccess,
+  options: {
+    readonly readData: boolean
+    /** Read these packs only. */
+    readonly readDataSubset?: PackSubset | undefined
+    readonly observe: Observer
+    readonly signal: AbortSignal
+  },
+): Promise<CheckRunReport> {
+  const { observe, signal, readData, readDataSubset: subset } = options
+  return runOperation(
+    { operation: 'check', subject: access.location, observe, signal },
+    () =>
+      withRepository(access, { lock: 'exclusive', signal }, async (repository, lockSignal) => {
+        const report = await checkRepository(repository, {
+          readData: subset ? (packs) => choosePacks(packs, subset) : readData,
+          onFinding: (finding) => observe({ type: 'finding', finding: checkFinding(finding) }),
+          onProgress: (phase, done, total) => observe({ type: 'progress', phase, done, ...(total ? { total } : {}) }),
+          signal: lockSignal ?? signal,
+        })
+        return { ...report, outcome: report.errors > 0 ? 'failed' : 'succeeded' }
+      }),
+    ({ errors, snapshots, packs, blobs, bytesRead, findings }) => ({
+      num_errors: errors,
+      hints: findings.length - errors,
+      snapshots,
+      packs,
+      blobs,
+      bytes_read: bytesRead,
+      read_data: readData || subset !== undefined,
+    }),
+  )
+}
+
+/** A hint is a warning: nothing is lost. */
+export function checkFinding({ severity, code, message }: CheckFinding): Finding {
+  const hint = HINTS[code]
+  return {
+    severity: severity === 'error' ? 'error' : 'warning',
+    code,
+    message,
+    ...(hint === undefined ? {} : { hint }),
+  }
+}
+
+const HINTS: Partial<Record<CheckFinding['code'], string>> = {
+  'index-damaged': 'The packs still hold what it listed: an index can be built again from them',
+  'pack-missing': 'Bring the file back from a copy of the repository; snapshots that do not need it restore as before',
+  'pack-damaged': 'Bring the file back from a copy of the repository; what is intact in it restores as before',
+  'snapshot-damaged': 'Bring the file back from a copy of the repository; the other snapshots restore as before',
+  'pack-unindexed': 'Nothing is lost; a prune removes it',
+}
