@@ -1,0 +1,27 @@
+import { dirname } from 'node:path'
+import { escapeText } from './terminal-text.ts'
+
+/** The command as it must be typed in `cwd` to work on the application of a config file. */
+export function commandFor(verb: string, configFile: string, cwd: string): string {
+  const isFound = configFile.endsWith('/holdfast.yaml') && dirname(configFile) === cwd
+  return isFound ? `holdfast ${verb}` : `holdfast ${verb} --config ${quoted(configFile)}`
+}
+
+/** What an operator does after the first backup. */
+export function nextSteps(configFile: string, app: string, cwd: string): string[] {
+  const target = `/tmp/${app.replaceAll(/[^A-Za-z0-9._-]/g, '-')}-restore-test`
+  // A command stands on a line of its own and is never wrapped: it is to be copied.
+  return [
+    '  Try the restore, into a folder of its own:',
+    `    ${commandFor(`restore --target ${target}`, configFile, cwd)}`,
+    '  See what is there:',
+    `    ${commandFor('snapshots', configFile, cwd)}`,
+    '  Let it run by itself, every night at two, in crontab:',
+    `    0 2 * * * holdfast backup --quiet --config ${quoted(configFile)}`,
+  ]
+}
+
+function quoted(path: string): string {
+  const shown = escapeText(path)
+  return /^[A-Za-z0-9_./@:+-]+$/.test(shown) ? shown : `'${shown.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,72 @@
+import type { Config } from '../application/config/config.ts'
+import type { RepositoryAccess } from '../operations/access.ts'
+import type { Invocation } from './command.ts'
+import { CliError } from './error.ts'
+import { resolvePassword } from './password.ts'
+import { resolveRepositoryLocation, withoutCredentials } from './repository-location.ts'
+
+type Surroundings = Pick<Invocation<unknown>, 'io' | 'globals' | 'signal' | 'warn'>
+
+/** The config file in force, for commands that work on an application. Throws `CONFIG`, and `NO_CONFIG` where there is none. */
+export async function requireConfig({ io, globals }: Surroundings): Promise<Config> {
+  // zod and yaml: commands without a config file do not wait for them.
+  const { findConfig, loadConfig } = await import('../application/config/load-config.ts')
+  const file = await findConfig(io.cwd, io.env, { config: globals.config })
+  if (file !== undefined) return loadConfig(file)
+  throw new CliError('NO_CONFIG', `Cannot tell which application is meant: no holdfast.yaml in ${io.cwd} or above`, {
+    hint: 'Give --config, or run holdfast protect in the folder of the application',
+  })
+}
+
+/**
+ * The config file for commands that work on a repository, where it says which: a repository named on the command line or
+ * in the environment needs none, and then one that happens to lie here, perhaps broken, is not even read.
+ */
+export async function findRepositoryConfig(surroundings: Surroundings): Promise<Config | undefined> {
+  const { io, globals } = surroundings
+  if (globals.config === undefined && (await resolveRepositoryLocation(io, globals)) !== undefined) return undefined
+  const { findConfig, loadConfig } = await import('../application/config/load-config.ts')
+  const file = await findConfig(io.cwd, io.env, { config: globals.config })
+  return file === undefined ? undefined : loadConfig(file)
+}
+
+/**
+ * How to get at the repository: where it is, its password when it is asked for, how to deal with locks. What the command line
+ * and the environment say comes before the config. Throws `NO_LOCATION` where nobody says which repository.
+ *
+ * @param isNew the repository is to be made: a password that is typed is asked for twice
+ */
+export async function repositoryAccess(
+  { io, globals, signal, warn }: Surroundings,
+  config: Config | undefined,
+  { isNew = false }: { readonly isNew?: boolean } = {},
+): Promise<RepositoryAccess> {
+  const location = (await resolveRepositoryLocation(io, globals)) ?? config?.repository
+  if (location === undefined) {
+    throw new CliError('NO_LOCATION', 'Cannot open a repository: nobody said which', {
+      hint: 'Give --repo, set HOLDFAST_REPOSITORY, or work in a folder with a holdfast.yaml',
+    })
+  }
+  let asked: Promise<Buffer> | undefined
+  const password = () => {
+    asked ??= resolvePassword({
+      io,
+      options: globals,
+      configuredFile: configuredPasswordFile(config, location),
+      what: `password for repository ${withoutCredentials(location)}`,
+      isNew,
+      warn,
+      signal,
+    })
+    return asked
+  }
+  return { location, password, retryLock: globals.retryLock, noLock: !globals.lock }
+}
+
+/** The password in a config is that of its own repositories, and is not tried on another one. */
+function configuredPasswordFile(config: Config | undefined, location: string): string | undefined {
+  if (config === undefined) return undefined
+  const copy = config.offSite.find(({ to }) => to === location)
+  if (copy !== undefined) return copy.passwordFile ?? config.passwordFile
+  return config.repository === location ? config.passwordFile : undefined
+}
