@@ -1,0 +1,68 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+
+const checkout = resolve(import.meta.dirname, '../..')
+
+/** Newest restic, and the one that Debian's stable release has. */
+export type Restic = 'restic' | 'restic-stable'
+
+const newest = resolve(checkout, process.env.HOLDFAST_RESTIC ?? '.tools/bin/restic')
+
+export function resticPath(program: Restic): string {
+  return program === 'restic' ? newest : join(dirname(newest), program)
+}
+
+/** For the `skip` option of tests that need the programs: false when they are there. */
+export function withoutRestic(...programs: readonly Restic[]): false | string {
+  const missing = (programs.length === 0 ? ['restic' as const] : programs)
+    .map(resticPath)
+    .find((path) => !existsSync(path))
+  return missing === undefined
+    ? false
+    : `no restic at ${missing}; \`npm run pretest\` brings it, HOLDFAST_RESTIC names another`
+}
+
+export interface ResticRun {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface ResticOptions {
+  readonly program?: Restic
+  readonly repository: string
+  readonly password: string | Buffer
+  readonly input?: string
+  readonly cwd?: string
+  readonly timeZone?: string
+}
+
+/** The environment of a restic that neither caches nor draws. */
+export function resticEnvironment({ repository, password, timeZone = 'UTC' }: ResticOptions): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env.PATH,
+    HOME: process.env.HOME,
+    TZ: timeZone,
+    RESTIC_REPOSITORY: repository,
+    RESTIC_PASSWORD: password.toString(),
+    RESTIC_PROGRESS_FPS: '0.001',
+  }
+}
+
+/** Runs restic to its end; its exit code is for the test to judge. */
+export function runRestic(args: readonly string[], options: ResticOptions): ResticRun {
+  const { status, stdout, stderr, error } = spawnSync(
+    resticPath(options.program ?? 'restic'),
+    ['--no-cache', ...args],
+    {
+      env: resticEnvironment(options),
+      input: options.input ?? '',
+      cwd: options.cwd,
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+    },
+  )
+  if (error) throw error
+  return { status, stdout, stderr }
+}
