@@ -1,4 +1,5 @@
 import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { escapeText } from './terminal-text.ts'
 
 /** The command as it must be typed in `cwd` to work on the application of a config file. */
@@ -6,6 +7,9 @@ export function commandFor(verb: string, configFile: string, cwd: string): strin
   const isFound = configFile.endsWith('/holdfast.yaml') && dirname(configFile) === cwd
   return isFound ? `holdfast ${verb}` : `holdfast ${verb} --config ${quoted(configFile)}`
 }
+
+/** In full: cron looks for programs in /usr/bin and /bin only. */
+const PROGRAM = fileURLToPath(new URL('../../bin/holdfast', import.meta.url))
 
 /** What an operator does after the first backup. */
 export function nextSteps(configFile: string, app: string, cwd: string): string[] {
@@ -17,7 +21,7 @@ export function nextSteps(configFile: string, app: string, cwd: string): string[
     '  See what is there:',
     `    ${commandFor('snapshots', configFile, cwd)}`,
     '  Let it run by itself, every night at two, in crontab:',
-    `    0 2 * * * holdfast backup --quiet --config ${quoted(configFile)}`,
+    `    0 2 * * * ${quoted(PROGRAM)} backup --quiet --config ${quoted(configFile)}`,
   ]
 }
 

@@ -35,6 +35,7 @@ it(`nothing is lost when maintenance is killed (HOLDFAST_SEED=${SEED})`, { skip:
   const finished = new Map<string, number>()
   for (let kill = 0; kill < KILLS; kill++) {
     const child = start([location, other, `${SEED} ${kill}`])
+    t.after(() => child.kill('SIGKILL')) // it would go on for ever
     const failure = collect(child)
     const lines = createInterface(child.stdout!)[Symbol.asyncIterator]()
     const ready = await lines.next()

@@ -210,7 +210,7 @@ function unusable(name: string, judged: readonly Unusable[]): ApplicationError {
   const told = expired ?? first
   const hint =
     told.code === 'KEY_EXPIRED'
-      ? `Extend it where the secret key is (gpg --quick-set-expire ${told.key.fingerprint} 2y '*'), then import the new public key here: gpg --import`
+      ? `Extend it where the secret key is (gpg --quick-set-expire ${told.key.fingerprint} 2y, and once more with '*' behind it for its subkeys), then import the new public key here: gpg --import`
       : 'Import a public key that can be used: gpg --import'
   const others = judged.length > 1 ? ` (and ${judged.length - 1} more that cannot be used)` : ''
   return new ApplicationError(told.code, `Cannot use the key ${name}: ${describe(told.key)} ${told.problem}${others}`, {

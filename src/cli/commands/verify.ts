@@ -19,7 +19,7 @@ export const verifyCommand: CommandModule = {
       description:
         'Beyond the structure of what is stored: the manifest is held against the snapshot and its signature checked, every database is restored to a private folder and opened, seals are read (and opened where a key is at hand), sizes are compared with those of the last snapshots.\n\n' +
         'Exit code 1: something is wrong with it. Exit code 3: what it holds is good, but its backup was incomplete.\n\n' +
-        'With --json: finding objects, then a summary with snapshot_id, databases_opened, sealed_archives, signature (valid, invalid, none), errors, warnings.',
+        'With --json: finding objects, then a summary with snapshot_id, databases_opened, sealed_archives, signature (valid, invalid, unchecked, none), errors, warnings.',
       arguments: { snapshot: SNAPSHOT_ARGUMENT },
       examples: [
         { run: 'holdfast verify', does: 'The latest snapshot' },

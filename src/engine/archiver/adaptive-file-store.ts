@@ -1,14 +1,27 @@
+import { EngineError } from '../error.ts'
 import type { FileStore } from './file-store.ts'
 
 /** Starting threads takes as long as storing this much without them. */
 const FILES_WITHOUT_THREADS = 64
 const BYTES_WITHOUT_THREADS = 4 * 1024 * 1024
 
-/** Stores the first few files inline, and starts threads when there turns out to be more. */
+/**
+ * Stores the first few files inline, and starts threads when there turns out to be more. Where the system gives no
+ * threads (`SYSTEM`), all is stored inline: that is slower, and else the same.
+ */
 export function adaptiveFileStore(inline: FileStore, startPool: () => FileStore): FileStore {
   let pool: FileStore | undefined
   let files = 0
   let bytes = 0
+  let triesThreads = true
+  const start = (): void => {
+    triesThreads = false
+    try {
+      pool = startPool()
+    } catch (error) {
+      if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
+    }
+  }
   return {
     get isConcurrent() {
       return pool !== undefined
@@ -16,7 +29,7 @@ export function adaptiveFileStore(inline: FileStore, startPool: () => FileStore)
     store(path, size, asksVeto) {
       files += 1
       bytes += size
-      if (files > FILES_WITHOUT_THREADS || bytes > BYTES_WITHOUT_THREADS) pool ??= startPool()
+      if (triesThreads && (files > FILES_WITHOUT_THREADS || bytes > BYTES_WITHOUT_THREADS)) start()
       return (pool ?? inline).store(path, size, asksVeto)
     },
   }

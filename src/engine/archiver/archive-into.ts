@@ -1,3 +1,4 @@
+import { extname } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { createChunker } from '../kernels/chunker.ts'
 import type { BlobWriter } from '../repository/blob-writer.ts'
@@ -13,7 +14,7 @@ export interface ArchiveIntoOptions extends Omit<ArchiveOptions, 'sink' | 'chunk
   readonly workers?: number | undefined
 }
 
-const PROGRAM = new URL(`./pool/store-worker-main${import.meta.url.slice(-3)}`, import.meta.url)
+const PROGRAM = new URL(`./pool/store-worker-main${extname(import.meta.url)}`, import.meta.url)
 
 /** `archive` into a repository, on all processors. Every blob is handed to the writer when this resolves. */
 export async function archiveInto(

@@ -597,6 +597,18 @@ async function resolved(found: readonly Found[]): Promise<TreeNode[]> {
 /** What was known of a file before it was opened, with what is known since. */
 function asStored(stats: BigIntStats, state: FileState): BigIntStats {
   const { dev, ino, mode, nlink, uid, gid, size, mtimeNs, ctimeNs } = state
+  // As nearly always: then nothing needs to be made anew.
+  const isSame =
+    ctimeNs === stats.ctimeNs &&
+    mtimeNs === stats.mtimeNs &&
+    size === stats.size &&
+    ino === stats.ino &&
+    dev === stats.dev &&
+    nlink === stats.nlink &&
+    mode === stats.mode &&
+    uid === stats.uid &&
+    gid === stats.gid
+  if (isSame) return stats
   return Object.assign(Object.create(Object.getPrototypeOf(stats)), stats, {
     dev,
     ino,

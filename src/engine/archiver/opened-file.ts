@@ -12,16 +12,21 @@ const TICK_MILLISECONDS = 20
 /** A regular file, opened without following a link and without waiting for a FIFO that took its place. */
 export class OpenedFile implements Disposable {
   readonly fd: number
+  readonly #isLent: boolean
   #stats: BigIntStats
 
-  /** Throws the system's own error when the file cannot be opened, `SOURCE` when it is no regular file any more. */
-  constructor(path: Buffer) {
-    this.fd = openWithoutAccessTime(path)
+  /**
+   * Throws the system's own error when the file cannot be opened, `SOURCE` when it is no regular file any more. A
+   * `descriptor` of the file is used instead of opening it, and stays open.
+   */
+  constructor(path: Buffer, descriptor?: number) {
+    this.#isLent = descriptor !== undefined
+    this.fd = descriptor ?? openWithoutAccessTime(path)
     try {
       this.#stats = fstatSync(this.fd, { bigint: true })
       if (!this.#stats.isFile()) throw notRegular(path)
     } catch (error) {
-      closeSync(this.fd)
+      this[Symbol.dispose]()
       throw error
     }
   }
@@ -64,7 +69,7 @@ export class OpenedFile implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.fd)
+    if (!this.#isLent) closeSync(this.fd)
   }
 }
 

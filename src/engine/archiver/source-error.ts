@@ -10,9 +10,9 @@ export function fromSource<T>(path: Buffer, look: () => T): T {
     return look()
   } catch (cause) {
     if (cause instanceof EngineError) {
-      // UNSUPPORTED: there is no C library to ask, here or at any other file.
-      if (cause.code === 'SOURCE' || cause.code === 'UNSUPPORTED') throw cause
       const { errno } = cause.facts
+      // UNSUPPORTED without a number: there is no C library to ask, here or at any other file.
+      if (cause.code === 'SOURCE' || (cause.code === 'UNSUPPORTED' && errno === undefined)) throw cause
       throw new EngineError('SOURCE', cause.message, {
         facts: { path: path.toString(), errno },
         hint: cause.hint,

@@ -7,8 +7,6 @@ const S_IFREG = 0o100000
 const S_IFDIR = 0o040000
 
 const NOTHING = {
-  uid: 0,
-  gid: 0,
   user: '',
   group: '',
   inode: 0n,
@@ -20,7 +18,12 @@ const NOTHING = {
   device: 0n,
 } as const
 
-/** A node of a file that lies on no disk: mode 0600, owned by root, without inode and links (format reference 7.2, stdin backups). */
+/** Its owner is who makes the snapshot, as in restic's backups of stdin: whoever it is may restore it. */
+function owner(): { uid: number; gid: number } {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+}
+
+/** A node of a file that lies on no disk: mode 0600, without inode and links (format reference 7.2, stdin backups). */
 export function virtualFile(
   name: string,
   time: Timestamp,
@@ -28,6 +31,7 @@ export function virtualFile(
 ): TreeNode {
   return {
     ...NOTHING,
+    ...owner(),
     name: Buffer.from(name),
     type: 'file',
     mode: goMode(S_IFREG | 0o600),
@@ -44,6 +48,7 @@ export function virtualFile(
 export function virtualFolder(name: string, time: Timestamp, subtree: BlobId): TreeNode {
   return {
     ...NOTHING,
+    ...owner(),
     name: Buffer.from(name),
     type: 'dir',
     mode: goMode(S_IFDIR | 0o700),

@@ -17,10 +17,6 @@ const listNames = cFunction<[Buffer, Buffer, number]>('int64_t llistxattr(const 
 const getValue = cFunction<[Buffer, Buffer, Buffer, number]>(
   'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
 )
-const listNamesOpen = cFunction<[number, Buffer, number]>('int64_t flistxattr(int fd, void *list, size_t size)')
-const getValueOpen = cFunction<[number, Buffer, Buffer, number]>(
-  'int64_t fgetxattr(int fd, const void *name, void *value, size_t size)',
-)
 const setValue = cFunction<[Buffer, Buffer, Buffer, number, number]>(
   'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
 )
@@ -35,15 +31,12 @@ const SCRATCHES = [Buffer.alloc(4096), Buffer.alloc(65536)]
 /**
  * All extended attributes that the process may see, in the order of the system; ACLs are the `system.posix_acl_*` among
  * them. A symbolic link's own, not its target's. Empty where the file system has none.
- * With `fd`, those of the file that is open as this one, whatever lies at the path by now.
  *
  * Throws as `systemCallError` says; `SYSTEM` with errno E2BIG if the names take more than 64 KiB, which Linux cannot list.
  */
-export function listExtendedAttributes(path: Buffer, fd?: number): ListedAttribute[] {
+export function listExtendedAttributes(path: Buffer): ListedAttribute[] {
   const file = cString(path)
-  const names = intoScratch((scratch) =>
-    fd === undefined ? listNames(file, scratch, scratch.length) : listNamesOpen(fd, scratch, scratch.length),
-  )
+  const names = intoScratch((scratch) => listNames(file, scratch, scratch.length))
   if (typeof names === 'number') {
     if (names === EOPNOTSUPP) return []
     if (names !== E2BIG) throw systemCallError('list the extended attributes of', path, names)
@@ -64,11 +57,7 @@ export function listExtendedAttributes(path: Buffer, fd?: number): ListedAttribu
     start += rawName.length + 1
 
     const name = cString(rawName)
-    const value = intoScratch((scratch) =>
-      fd === undefined
-        ? getValue(file, name, scratch, scratch.length)
-        : getValueOpen(fd, name, scratch, scratch.length),
-    )
+    const value = intoScratch((scratch) => getValue(file, name, scratch, scratch.length))
     if (typeof value === 'number') {
       // Removed since it was listed, or listed by a file system (NFS, CIFS, FUSE) that does not hand out its value.
       if (value === ENODATA || value === EOPNOTSUPP) continue

@@ -12,7 +12,7 @@ import {
   parsePackHeader,
   plaintextLength,
 } from '../format/pack-header.ts'
-import { encodeBlob, type SealedBlob } from './blob-codec.ts'
+import { blobCompressor, encodeBlob, type SealedBlob } from './blob-codec.ts'
 import type { FinishedPack } from './pack-assembler.ts'
 import type { IndexedRepository } from './repository.ts'
 import { isSame } from './same-blobs.ts'
@@ -90,6 +90,7 @@ export class BlobWriter implements AsyncDisposable {
   readonly #pending = new Set<string>()
   readonly #uploads = new Set<Promise<void>>()
   readonly #slots = new Semaphore(UPLOADS)
+  readonly #zstd = blobCompressor()
   /** Packs that are stored and in no index file yet. */
   #stored: PackIndex[] = []
   #storedBlobs = 0
@@ -120,7 +121,7 @@ export class BlobWriter implements AsyncDisposable {
     const id = hashId<BlobId>(plaintext)
     if (this.has(type, id)) return { id, isNew: false, storedBytes: 0 }
     const { masterKey, config } = this.#repository
-    return this.#add(encodeBlob(masterKey, config.version, type, id, plaintext), plaintext.length)
+    return this.#add(encodeBlob(masterKey, config.version, type, id, plaintext, this.#zstd), plaintext.length)
   }
 
   /**
@@ -138,7 +139,8 @@ export class BlobWriter implements AsyncDisposable {
 
   /**
    * Stores a pack that another thread has put together, with the key of this repository; that its blobs are new, and that
-   * they open to what their IDs say, is the caller's to know. Resolves when it is under way.
+   * they open to what their IDs say, is the caller's to know. Resolves when it is stored, and the bytes are the caller's
+   * again. Calls may go on side by side; only so many packs are stored at a time.
    */
   async savePack({ id, blobs, bytes }: FinishedPack): Promise<void> {
     this.#throwIfStopped()
@@ -148,7 +150,16 @@ export class BlobWriter implements AsyncDisposable {
       this.#totals.added += plaintextLength(blob)
       this.#totals.addedPacked += packHeaderSize([blob]) - PACK_OVERHEAD + blob.length
     }
-    await this.#upload(() => this.#storePack(id, blobs, [Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)]))
+    const content = [Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)]
+    await this.#upload(() => this.#storePack(id, blobs, content)).settled
+    this.#throwIfStopped()
+  }
+
+  /** Calls `use` with the ID of each blob that is on its way and not in the repository's index yet. */
+  forEachPending(type: BlobType, use: (id: BlobId) => void): void {
+    for (const pending of this.#pending) {
+      if (pending.startsWith(type)) use(pending.slice(type.length) as BlobId)
+    }
   }
 
   async #add(sealed: SealedBlob, plaintextLength: number): Promise<SavedBlob> {
@@ -207,22 +218,23 @@ export class BlobWriter implements AsyncDisposable {
     const pack = this.#open[type]
     if (!pack) return
     delete this.#open[type]
-    await this.#upload(() => this.#store(pack))
+    await this.#upload(() => this.#store(pack)).started
   }
 
-  async #upload(store: () => Promise<void>): Promise<void> {
-    await new Promise<void>((started) => {
-      const upload = this.#slots
-        .run(async () => {
-          started()
-          if (!this.#failure) await store()
-        })
-        .catch((error: unknown) => {
-          this.#failure ??= { error }
-        })
-        .finally(() => this.#uploads.delete(upload))
-      this.#uploads.add(upload)
-    })
+  /** Neither promise rejects: the first failure is noted in `#failure`. */
+  #upload(store: () => Promise<void>): { readonly started: Promise<void>; readonly settled: Promise<void> } {
+    const { promise: started, resolve: start } = Promise.withResolvers<void>()
+    const settled = this.#slots
+      .run(async () => {
+        start()
+        if (!this.#failure) await store()
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= { error }
+      })
+      .finally(() => this.#uploads.delete(settled))
+    this.#uploads.add(settled)
+    return { started, settled }
   }
 
   async #store({ blobs, parts }: OpenPack): Promise<void> {

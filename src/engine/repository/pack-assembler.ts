@@ -13,7 +13,7 @@ import { isSame } from './same-blobs.ts'
 export interface FinishedPack {
   readonly id: PackId
   readonly blobs: readonly PackedBlob[]
-  /** The whole file; a buffer of its own, to be handed to another thread. */
+  /** The whole file, in a buffer of its own: to be handed to another thread, and back to `reuse` when it is stored. */
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
@@ -53,6 +53,7 @@ export class PackAssembler {
   #next: number
   #blobs: PackedBlob[] = []
   #pack: Uint8Array<ArrayBuffer> | undefined
+  readonly #spare: ArrayBuffer[] = []
   /** Bytes that are in `#pack`. */
   #moved = 0
   #digest = createHash('sha256')
@@ -108,6 +109,15 @@ export class PackAssembler {
     onPack({ id, blobs, bytes })
   }
 
+  /** Takes the buffer of a pack that is stored for the next one: new memory has to be got and cleared by the system. */
+  reuse(buffer: ArrayBuffer): void {
+    if (buffer.byteLength === this.#packRoom()) this.#spare.push(buffer)
+  }
+
+  #packRoom(): number {
+    return this.#options.packSize + 2 * SEALED_BYTES + HEADER_ROOM
+  }
+
   #size(): number {
     return this.#moved + this.#next - this.#sealed.offset
   }
@@ -126,7 +136,7 @@ export class PackAssembler {
     const { offset } = this.#sealed
     const sealed = this.#options.kernels.memory.subarray(offset, this.#next)
     // Room for the header too. Memory that nothing is written to is not taken from the system.
-    this.#pack ??= new Uint8Array(this.#options.packSize + 2 * SEALED_BYTES + HEADER_ROOM)
+    this.#pack ??= new Uint8Array(this.#spare.pop() ?? new ArrayBuffer(this.#packRoom()))
     this.#pack.set(sealed, this.#moved)
     this.#digest.update(sealed)
     this.#moved += sealed.length

@@ -1,9 +1,11 @@
 import { hostname } from 'node:os'
+import { extname } from 'node:path'
 import type { ComponentConfig, Config } from '../../application/config/config.ts'
 import type { Exclusion } from '../../application/config/exclude.ts'
 import type { Finding } from '../../application/finding.ts'
 import type { DatabaseRecord, Substitute } from '../../application/sources/capture.ts'
-import { type ArchiveProblem, type ArchiveResult, archive, type Replacement } from '../../engine/archiver/archive.ts'
+import type { ArchiveProblem, ArchiveResult, Replacement } from '../../engine/archiver/archive.ts'
+import { archiveInto } from '../../engine/archiver/archive-into.ts'
 import { ContentStore } from '../../engine/archiver/store-content.ts'
 import { CodedError } from '../../engine/error.ts'
 import type { BlobId, SnapshotId } from '../../engine/format/id.ts'
@@ -33,6 +35,9 @@ import { inspectSnapshot } from './inspect-snapshot.ts'
 import { keyFilesOf, leftOutOf } from './left-out.ts'
 import { newestWhole, type PreviousSnapshot, previousDatabases, previousSeal } from './previous-snapshot.ts'
 import { type SecretFile, sealSecrets } from './seal-secrets.ts'
+
+/** Asks the same veto. */
+const STORE_WORKER = new URL(`./store-worker-main${extname(import.meta.url)}`, import.meta.url)
 
 export interface BackupOptions {
   /** Names of components; by default all. */
@@ -298,11 +303,11 @@ class ApplicationBackup {
     )
     const expected = previous?.stored.snapshot.summary
     const total = expected && { files: expected.totalFilesProcessed, bytes: expected.totalBytesProcessed }
-    return archive(
+    return archiveInto(
+      repository,
+      writer,
       targets.map(({ path }) => path),
       {
-        sink: writer,
-        chunker: createChunker(repository.config.polynomial),
         parent: previous && {
           tree: previous.stored.snapshot.tree,
           readTree: (id) => readTree(repository, id, signal),
@@ -310,6 +315,7 @@ class ApplicationBackup {
         replacements: replacementsOf(captures),
         select: (path, stats) => isSelected(path, stats) && !isOtherName(path, stats),
         veto: vetoOf,
+        program: STORE_WORKER,
         signal,
         onProblem: (problem) => this.#find({ ...problemFinding(problem), ...componentAt(problem.path, targets) }),
         onProgress: (done, path) =>

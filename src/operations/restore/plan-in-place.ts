@@ -15,6 +15,7 @@ import { OperationError } from '../error.ts'
 import type { Manifest } from '../manifest.ts'
 import { findNode } from '../snapshot-files.ts'
 import { verifyManifest, verifyManifestSignature } from '../verify/verify-manifest.ts'
+import { beforeName } from './before-name.ts'
 import { keptEntries } from './kept-entries.ts'
 import { findInterrupted, type InterruptedRestore, STAGE_PREFIX } from './restore-record.ts'
 import { isBelow } from './restore-to-target.ts'
@@ -239,7 +240,7 @@ class InPlacePlanner {
       component,
       present,
       stage: posix.join(folder, `${STAGE_PREFIX}${stamp}-${process.pid}-${index}`),
-      before: present === 'nothing' ? undefined : await freeName(`${path}.before-${stamp}`),
+      before: present === 'nothing' ? undefined : await freeName(beforeName(path, stamp)),
       files: measured.files + secrets.length,
       bytes: measured.bytes,
       secrets,

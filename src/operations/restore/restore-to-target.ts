@@ -88,6 +88,7 @@ async function restoreUnderLock(
     find({ severity: 'error', code: 'manifest-damaged', message, ...(hint === undefined ? {} : { hint }) })
   }
   const wanted = await wantedPaths(chosen, options, signal)
+  for (const gap of gapsIn(chosen, wanted, options)) find(gap)
   await makeTarget(target)
   const secrets = await secretsInto(target, chosen, wanted, options, find)
   options.observe({ type: 'phase', phase: 'restore' })
@@ -102,6 +103,28 @@ async function restoreUnderLock(
     verifiedFiles: result.verifiedFiles,
     secrets,
   }
+}
+
+/** What the backup itself could not store of what is wanted: it was asked for, and does not come back. */
+function gapsIn(
+  { manifest }: ChosenSnapshot,
+  wanted: readonly string[] | undefined,
+  { components, subfolder }: RestoreToTargetOptions,
+): Finding[] {
+  const places = wanted ?? (subfolder === undefined ? undefined : [posix.resolve('/', subfolder)])
+  const isWanted = ({ path, component }: Finding) => {
+    if (places === undefined) return true
+    if (component !== undefined && components?.includes(component)) return true
+    return path !== undefined && places.some((place) => isBelow(path, place))
+  }
+  return ((manifest?.findings ?? []) as readonly Finding[])
+    .filter((finding) => finding.severity === 'error' && isWanted(finding))
+    .map((finding) => ({
+      ...finding,
+      code: `snapshot-${finding.code}`,
+      message: `The snapshot is incomplete here: ${finding.message}`,
+      hint: 'An older snapshot may hold it: see `holdfast snapshots`',
+    }))
 }
 
 /** For the summary of an operation. */

@@ -9,8 +9,11 @@ import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
 import type { FileJob, FileResult, WorkerSetUp } from './protocol.ts'
 
-/** Bytes of a file that are read and cut at once: two of the longest chunks, so that little is read twice. */
-const INPUT = 2 * MAX_CHUNK
+/**
+ * Bytes of a file that are read and cut at once. What is left behind the last cut is read again, so that less would cost
+ * time; more would cost memory.
+ */
+export const INPUT = 1.5 * MAX_CHUNK
 /** The chunker is faster where so much memory follows. */
 const INPUT_MARGIN = 32 * 1024
 
@@ -18,7 +21,7 @@ export interface FileStorerOptions extends WorkerSetUp {
   readonly veto: Veto | undefined
   readonly onPack: (pack: FinishedPack) => void
   /** Told where the next piece of a file begins, before this piece is stored. */
-  readonly onContinue: (next: number, state: FileState) => void
+  readonly onContinue: (next: number, limit: number, state: FileState) => void
 }
 
 /** Reads files from disk, cuts them into blobs and packs those that are new. The work of one thread. */
@@ -42,11 +45,16 @@ export class FileStorer {
   async store(job: FileJob): Promise<FileResult> {
     const path = Buffer.from(job.path)
     try {
-      using file = fromSource(path, () => new OpenedFile(path))
+      using file = fromSource(path, () => new OpenedFile(path, job.descriptor))
       return job.from === 0 ? await this.#begin(path, file, job) : this.#goOn(path, file, job)
     } catch (error) {
       return failure(error)
     }
+  }
+
+  /** Takes the memory of a pack that is stored, for the next one. */
+  reuse(buffer: ArrayBuffer): void {
+    this.#assembler.reuse(buffer)
   }
 
   finish(): void {
@@ -63,33 +71,31 @@ export class FileStorer {
       const reason = veto(path, this.#input.bytes.subarray(0, first))
       if (reason !== undefined) return { kind: 'vetoed', reason }
     }
-    return this.#piece(path, file, state, 0, first, read)
+    return this.#piece(path, file, { state, from: 0, limit: Number(state.size) }, first, read)
   }
 
   /** The rest of a file that is still the one that was begun; of another one nothing is taken. */
-  #goOn(path: Buffer, file: OpenedFile, { from, state }: FileJob): FileResult {
+  #goOn(path: Buffer, file: OpenedFile, { from, state, limit }: FileJob): FileResult {
     const found = stateOf(file.stats)
     if (state === undefined || found.dev !== state.dev || found.ino !== state.ino) {
       return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state: state ?? found, changed: true, next: undefined }
     }
-    const limit = Number(state.size)
     let position = from
     const read = (into: Buffer): number => {
-      const length = Math.min(into.length, limit - position)
+      const length = limit === 0 ? into.length : Math.min(into.length, limit - position)
       if (length <= 0) return 0
       const count = readSync(file.fd, into, 0, length, position)
       position += count
       return count
     }
     const first = fromSource(path, () => read(this.#input.bytes.subarray(0, INPUT)))
-    return this.#piece(path, file, state, from, first, read)
+    return this.#piece(path, file, { state, from, limit }, first, read)
   }
 
   #piece(
     path: Buffer,
     file: OpenedFile,
-    state: FileState,
-    from: number,
+    { state, from, limit }: { readonly state: FileState; readonly from: number; readonly limit: number },
     first: number,
     read: (into: Buffer) => number,
   ): FileResult {
@@ -110,7 +116,11 @@ export class FileStorer {
       cut += length
     }
     const next = final ? undefined : from + cut
-    if (next !== undefined) this.#options.onContinue(next, state)
+    if (next !== undefined) {
+      // An empty file may have begun to grow, and would otherwise be followed for as long as it does.
+      const end = limit > 0 ? limit : Number(fromSource(path, () => fstatSync(file.fd, { bigint: true })).size)
+      this.#options.onContinue(next, end, state)
+    }
     const ids = this.#storeChunks(lengths)
     return { kind: 'stored', ids, bytes: cut, state, changed: final && hasChanged(path, file, state), next }
   }

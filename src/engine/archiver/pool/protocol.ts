@@ -1,3 +1,4 @@
+import type { CodedError } from '../../error.ts'
 import type { MasterKey } from '../../format/master-key.ts'
 import type { PackedBlob } from '../../format/pack-header.ts'
 import type { FileState } from '../file-store.ts'
@@ -16,11 +17,15 @@ export interface WorkerSetUp {
 /** A file, or the rest of one whose beginning another job has taken. */
 export interface FileJob {
   readonly path: Uint8Array
+  /** Of a large file: open in the archiver's thread until all of it is stored, so that all pieces are of the same file. */
+  readonly descriptor: number | undefined
   /** Where to begin. Above 0, only while the file is still `state`. */
   readonly from: number
   /** About how many bytes there are from there on. */
   readonly size: number
   readonly state: FileState | undefined
+  /** Above `from`: where the file ends for this backup, however it grows. 0: nobody knows, as of a file of /proc. */
+  readonly limit: number
   readonly asksVeto: boolean
 }
 
@@ -41,6 +46,8 @@ export type FileResult =
 export type ToWorker =
   | { readonly kind: 'store'; readonly job: number; readonly files: readonly FileJob[] }
   | { readonly kind: 'finish' }
+  /** A pack of this worker is stored: it may make another, in the same memory. */
+  | { readonly kind: 'stored'; readonly buffer: ArrayBuffer }
 
 export type FromWorker =
   | { readonly kind: 'ready' }
@@ -50,6 +57,7 @@ export type FromWorker =
       readonly job: number
       readonly file: number
       readonly next: number
+      readonly limit: number
       readonly state: FileState
     }
   | { readonly kind: 'done'; readonly job: number; readonly results: readonly FileResult[] }
@@ -62,5 +70,10 @@ export type FromWorker =
   | { readonly kind: 'finished' }
   | {
       readonly kind: 'failed'
-      readonly error: { readonly code: string | undefined; readonly message: string; readonly hint: string | undefined }
+      readonly error: Pick<CodedError, 'message' | 'hint' | 'facts'> & {
+        /** Undefined for a defect. */
+        readonly code: string | undefined
+        /** For the developer: classes and causes do not survive the way between threads. */
+        readonly trace: string
+      }
     }

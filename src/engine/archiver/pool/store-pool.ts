@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { EngineError, type EngineErrorCode } from '../../error.ts'
@@ -5,7 +6,10 @@ import type { BlobId, PackId } from '../../format/id.ts'
 import { createBlobTable } from '../../kernels/blob-table.ts'
 import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
-import type { FileState, FileStore, StoredFile } from '../file-store.ts'
+import { type FileState, type FileStore, failure, type StoredFile } from '../file-store.ts'
+import { OpenedFile } from '../opened-file.ts'
+import { fromSource } from '../source-error.ts'
+import { INPUT } from './file-storer.ts'
 import type { FileJob, FileResult, FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
 
 /** A job is closed at either: enough work to be worth a message, little enough to spread over threads. */
@@ -14,8 +18,9 @@ const BATCH_BYTES = 4 * 1024 * 1024
 /** Jobs that a worker has at a time: one to do, one so that it never waits. */
 const JOBS_PER_WORKER = 2
 
-/** New blobs that the table of digests is made for; it grows beyond. */
+/** New blobs that the table of digests is made for; it grows beyond, but not beyond the limit: see `blob-table.ts`. */
 const EXPECTED_NEW_BLOBS = 16 * 1024
+const MOST_NEW_BLOBS = 2 ** 24
 
 export interface StorePoolOptions {
   readonly repository: IndexedRepository
@@ -38,6 +43,8 @@ interface Pending {
   readonly path: Buffer
   readonly pieces: (FileResult | undefined)[]
   missing: number
+  /** Open, when the file is large. */
+  descriptor: number | undefined
   readonly resolve: (stored: StoredFile) => void
   readonly reject: (error: unknown) => void
 }
@@ -63,16 +70,22 @@ export class StorePool implements FileStore, AsyncDisposable {
   readonly #pending = new Set<Pending>()
   #jobNumber = 0
   #failure: { readonly error: unknown } | undefined
-  #packs: Promise<void> = Promise.resolve()
+  /** Packs that are being stored. These do not reject. */
+  readonly #packs = new Set<Promise<void>>()
+  /** Of large files that are under way. */
+  readonly #descriptors = new Set<number>()
   #whenFinished: (() => void) | undefined
   #flushing = false
   readonly #onAbort = () => this.#fail(this.#options.signal!.reason)
 
+  /** `SYSTEM` when the system does not let a single thread start. */
   constructor(options: StorePoolOptions) {
     this.#options = options
-    const { repository, signal } = options
-    const table = createBlobTable(2 * repository.index.blobCount + EXPECTED_NEW_BLOBS)
+    const { repository, writer, signal } = options
+    const { blobCount } = repository.index
+    const table = createBlobTable(2 * blobCount + EXPECTED_NEW_BLOBS, 2 * blobCount + MOST_NEW_BLOBS)
     repository.index.forEachId('data', (ids, offset) => table.claim(ids, offset))
+    writer.forEachPending('data', (id) => table.claim(Buffer.from(id, 'hex')))
     const setUp: WorkerSetUp = {
       key: repository.masterKey,
       version: repository.config.version,
@@ -80,17 +93,20 @@ export class StorePool implements FileStore, AsyncDisposable {
       packSize: options.packSize ?? DEFAULT_PACK_SIZE,
       table: table.buffer,
     }
-    for (let i = 0; i < (options.workers ?? availableParallelism()); i++) this.#start(setUp)
+    const count = options.workers ?? availableParallelism()
+    while (this.#threads.length < count && this.#start(setUp));
     signal?.addEventListener('abort', this.#onAbort)
+    if (signal?.aborted) this.#onAbort()
   }
 
   /** Stores a file as it lies on disk. Rejects only with what ends the whole backup. */
   store(path: Buffer, size: number, asksVeto: boolean): Promise<StoredFile> {
     return new Promise((resolve, reject) => {
       if (this.#failure) return reject(this.#failure.error)
-      const file: Pending = { path, pieces: [undefined], missing: 1, resolve, reject }
+      const file: Pending = { path, pieces: [undefined], missing: 1, descriptor: undefined, resolve, reject }
       this.#pending.add(file)
-      this.#queue.push({ file, index: 0, job: { path, from: 0, size, state: undefined, asksVeto } })
+      const job: FileJob = { path, descriptor: undefined, from: 0, size, state: undefined, limit: 0, asksVeto }
+      this.#queue.push({ file, index: 0, job })
       this.#queuedBytes += size
       this.#handOut()
     })
@@ -103,31 +119,47 @@ export class StorePool implements FileStore, AsyncDisposable {
       this.#whenFinished = resolve
       for (const { worker } of this.#threads) worker.postMessage({ kind: 'finish' } satisfies ToWorker)
     })
-    await this.#packs
+    await Promise.all(this.#packs)
     if (this.#failure) throw (this.#failure as { error: unknown }).error
   }
 
+  /** When it resolves no thread runs, and nothing that this pool handed over is being stored. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
-    this.#failure ??= { error: new EngineError('INTERRUPTED', 'Cannot store more files: the threads were ended') }
+    this.#fail(new EngineError('INTERRUPTED', 'Cannot store more files: the threads were ended'))
     await Promise.all(this.#threads.map(({ worker }) => worker.terminate()))
-    await this.#packs
+    for (const descriptor of this.#descriptors) closeSync(descriptor) // not before: its number may get another file
+    this.#descriptors.clear()
+    await Promise.all(this.#packs)
   }
 
-  #start(setUp: WorkerSetUp): void {
-    // Its young generation holds next to nothing that lives: small, it is swept in the cache.
-    const worker = new Worker(this.#options.program, {
-      workerData: setUp,
-      resourceLimits: { maxYoungGenerationSizeMb: 4 },
-    })
+  /** False when the system does not give another thread: then fewer must do. */
+  #start(setUp: WorkerSetUp): boolean {
+    let worker: Worker
+    try {
+      worker = new Worker(this.#options.program, {
+        workerData: setUp,
+        // The password may be in the environment: none of a thread's business.
+        env: {},
+        // Its young generation holds next to nothing that lives: small, it is swept in the cache.
+        resourceLimits: { maxYoungGenerationSizeMb: 4 },
+      })
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'ERR_WORKER_INIT_FAILED') throw cause
+      if (this.#threads.length > 0) return false
+      throw new EngineError('SYSTEM', 'Cannot start a thread', { cause })
+    }
     const thread: Thread = { worker, jobs: new Map(), finished: false }
     worker.on('message', (message: FromWorker) => this.#receive(thread, message))
-    worker.on('error', (error) => this.#fail(error))
+    const fail = (cause: unknown) => this.#fail(threadFailure(cause))
+    worker.on('error', fail)
+    worker.on('messageerror', fail)
     worker.on('exit', () => {
       if (!this.#failure && !thread.finished)
         this.#fail(new EngineError('SYSTEM', 'Cannot go on: a thread ended by itself'))
     })
     this.#threads.push(thread)
+    return true
   }
 
   #receive(thread: Thread, message: FromWorker): void {
@@ -145,30 +177,39 @@ export class StorePool implements FileStore, AsyncDisposable {
         this.#handOut()
         return
       }
-      case 'pack': {
-        const { id, blobs, bytes } = message
-        this.#packs = this.#packs
-          .then(() => this.#options.writer.savePack({ id: id as PackId, blobs, bytes }))
-          .catch((error: unknown) => this.#fail(error))
+      case 'pack':
+        this.#savePack(thread, message)
         return
-      }
       case 'finished':
         thread.finished = true
         if (this.#threads.every(({ finished }) => finished)) this.#whenFinished?.()
         return
       case 'failed': {
-        const { code, message: text, hint } = message.error
-        this.#fail(new EngineError((code ?? 'SYSTEM') as EngineErrorCode, text, { hint }))
+        const { code, message: text, hint, facts, trace } = message.error
+        if (code === undefined) return this.#fail(threadFailure(new Error(text, { cause: trace })))
+        this.#fail(new EngineError(code as EngineErrorCode, text, { hint, facts, cause: trace }))
       }
     }
   }
 
-  #goOn(pieces: readonly Piece[], { file: at, next, state }: Extract<FromWorker, { kind: 'continue' }>): void {
+  #savePack(thread: Thread, { id, blobs, bytes }: Extract<FromWorker, { kind: 'pack' }>): void {
+    const { buffer } = bytes
+    const saving: Promise<void> = this.#options.writer
+      .savePack({ id: id as PackId, blobs, bytes })
+      .then(() => {
+        if (!this.#failure) thread.worker.postMessage({ kind: 'stored', buffer } satisfies ToWorker, [buffer])
+      })
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => this.#packs.delete(saving))
+    this.#packs.add(saving)
+  }
+
+  #goOn(pieces: readonly Piece[], { file: at, next, limit, state }: Extract<FromWorker, { kind: 'continue' }>): void {
     const { file, index, job } = pieces[at]!
     file.pieces[index + 1] = undefined
     file.missing += 1
-    const size = Math.max(0, Number(state.size) - next)
-    this.#queue.unshift({ file, index: index + 1, job: { ...job, from: next, size, state, asksVeto: false } })
+    const size = Math.max(0, limit - next)
+    this.#queue.unshift({ file, index: index + 1, job: { ...job, from: next, size, state, limit, asksVeto: false } })
     this.#queuedBytes += size
     this.#handOut()
   }
@@ -178,6 +219,10 @@ export class StorePool implements FileStore, AsyncDisposable {
     file.missing -= 1
     if (file.missing > 0) return
     this.#pending.delete(file)
+    if (file.descriptor !== undefined) {
+      this.#descriptors.delete(file.descriptor)
+      closeSync(file.descriptor)
+    }
     file.resolve(putTogether(file.pieces as FileResult[]))
   }
 
@@ -212,10 +257,30 @@ export class StorePool implements FileStore, AsyncDisposable {
     return this.#queue.splice(0, count)
   }
 
-  #send(thread: Thread, pieces: readonly Piece[]): void {
+  #send(thread: Thread, batch: readonly Piece[]): void {
+    const pieces = batch.flatMap((piece) => this.#opened(piece) ?? [])
+    if (pieces.length === 0) return
     const job = this.#jobNumber++
     thread.jobs.set(job, pieces)
     thread.worker.postMessage({ kind: 'store', job, files: pieces.map((piece) => piece.job) } satisfies ToWorker)
+  }
+
+  /**
+   * A file that several threads may read is opened here, once for all of them: at its path there may soon be another one.
+   * Undefined when it cannot be opened, and so is done with.
+   */
+  #opened(piece: Piece): Piece | undefined {
+    const { file, job } = piece
+    if (job.size < INPUT || job.from > 0) return piece
+    try {
+      const descriptor = fromSource(file.path, () => new OpenedFile(file.path).fd)
+      this.#descriptors.add(descriptor)
+      file.descriptor = descriptor
+      return { ...piece, job: { ...job, descriptor } }
+    } catch (error) {
+      this.#complete(piece, failure(error))
+      return undefined
+    }
   }
 
   #fail(error: unknown): void {
@@ -226,6 +291,11 @@ export class StorePool implements FileStore, AsyncDisposable {
     this.#queue.length = 0
     this.#whenFinished?.()
   }
+}
+
+function threadFailure(cause: unknown): EngineError {
+  const { message } = cause instanceof Error ? cause : new Error(String(cause))
+  return new EngineError('SYSTEM', `Cannot go on: a thread failed: ${message}`, { cause })
 }
 
 function putTogether(pieces: readonly FileResult[]): StoredFile {

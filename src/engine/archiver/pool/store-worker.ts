@@ -3,7 +3,10 @@ import { CodedError } from '../../error.ts'
 import { selfTest } from '../../kernels/self-test.ts'
 import type { Veto } from '../file-store.ts'
 import { FileStorer } from './file-storer.ts'
-import type { FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
+import type { FileResult, FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
+
+/** Packs that are complete and not stored: with more, the worker waits. Each takes its memory, beside the one being filled. */
+const PACKS_UNDER_WAY = 1
 
 /**
  * What the program of a thread of `StorePool` calls. Functions cannot be handed to a thread: who needs a veto has a
@@ -12,22 +15,27 @@ import type { FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
 export function runStoreWorker(veto?: Veto): void {
   const port = parentPort!
   const send = (message: FromWorker, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer)
-  const fail = (error: unknown) => {
-    const coded = error instanceof CodedError ? error : undefined
-    send({ kind: 'failed', error: { code: coded?.code, message: (error as Error).message, hint: coded?.hint } })
-  }
   let job = -1
   let file = -1
+  let packs = 0
+  let whenPackIsStored: (() => void) | undefined
   let storer: FileStorer
-  const handle = async (message: ToWorker): Promise<void> => {
+  const handle = async (message: Extract<ToWorker, { kind: 'store' | 'finish' }>): Promise<void> => {
     if (message.kind === 'finish') {
       storer.finish()
       send({ kind: 'finished' })
       return
     }
     job = message.job
-    const results = []
-    for (file = 0; file < message.files.length; file++) results.push(await storer.store(message.files[file]!))
+    const results: FileResult[] = []
+    for (file = 0; file < message.files.length; file++) {
+      while (packs > PACKS_UNDER_WAY) {
+        await new Promise<void>((resolve) => {
+          whenPackIsStored = resolve
+        })
+      }
+      results.push(await storer.store(message.files[file]!))
+    }
     send({ kind: 'done', job, results })
   }
   try {
@@ -35,16 +43,30 @@ export function runStoreWorker(veto?: Veto): void {
     storer = new FileStorer({
       ...(workerData as WorkerSetUp),
       veto,
-      onPack: ({ id, blobs, bytes }) => send({ kind: 'pack', id, blobs, bytes }, [bytes.buffer]),
-      onContinue: (next, state) => send({ kind: 'continue', job, file, next, state }),
+      onPack: ({ id, blobs, bytes }) => {
+        packs += 1
+        send({ kind: 'pack', id, blobs, bytes }, [bytes.buffer])
+      },
+      onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state }),
     })
   } catch (error) {
-    fail(error)
+    send(failed(error))
     return
   }
   let last: Promise<void> = Promise.resolve()
   port.on('message', (message: ToWorker) => {
-    last = last.then(() => handle(message)).catch(fail)
+    if (message.kind === 'stored') {
+      packs -= 1
+      storer.reuse(message.buffer)
+      whenPackIsStored?.()
+    } else last = last.then(() => handle(message)).catch((error: unknown) => send(failed(error)))
   })
   send({ kind: 'ready' })
+}
+
+function failed(error: unknown): FromWorker {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error))
+  const { code, hint, facts } =
+    error instanceof CodedError ? error : { code: undefined, hint: undefined, facts: {} as CodedError['facts'] }
+  return { kind: 'failed', error: { code, message, hint, facts, trace: stack ?? message } }
 }
