@@ -45,6 +45,7 @@ const PROGRAMS: readonly SystemProgram[] = [
   { command: 'fish', package: 'fish', tests: 'completion in fish' },
   { command: 'ps', package: 'procps', tests: 'secrets in process lists' },
   { command: 'xz', package: 'xz-utils', tests: 'unpacking of Debian packages' },
+  { command: 'time', package: 'time', tests: 'the smoke run of the benchmarks' },
 ]
 
 /** The newest restic that Debian has packaged, and the one that operators of this Debian release have. */

@@ -22,9 +22,17 @@ export type { Manifest } from './operations/manifest.ts'
 export { makeRepository } from './operations/protect/create-repository.ts'
 export { type ProtectionPlan, planProtection } from './operations/protect/plan-protection.ts'
 export { type SetUpReport, setUp } from './operations/protect/set-up.ts'
-export { type InPlacePlan, type RestoreUnit } from './operations/restore/plan-in-place.ts'
-export { type RestoreInPlaceOptions, type RestoreInPlaceReport, restoreInPlace } from './operations/restore/restore-in-place.ts'
-export { type RestoreReport, type RestoreToTargetOptions, restoreToTarget } from './operations/restore/restore-to-target.ts'
+export type { InPlacePlan, RestoreUnit } from './operations/restore/plan-in-place.ts'
+export {
+  type RestoreInPlaceOptions,
+  type RestoreInPlaceReport,
+  restoreInPlace,
+} from './operations/restore/restore-in-place.ts'
+export {
+  type RestoreReport,
+  type RestoreToTargetOptions,
+  restoreToTarget,
+} from './operations/restore/restore-to-target.ts'
 export { unlock } from './operations/unlock.ts'
 export { type CheckRunReport, check } from './operations/verify/check.ts'
 export { type VerifyOptions, type VerifyReport, verifyApplication } from './operations/verify/verify-application.ts'

@@ -41,7 +41,13 @@ export {
   type StoredSnapshot,
   writeSnapshot,
 } from './repository/snapshots.ts'
-export { type RestoreItem, type RestoreOptions, type RestoreProblem, type RestoreResult, restore } from './restorer/restore.ts'
+export {
+  type RestoreItem,
+  type RestoreOptions,
+  type RestoreProblem,
+  type RestoreResult,
+  restore,
+} from './restorer/restore.ts'
 export { localStorage } from './storage/local.ts'
 export { memoryStorage } from './storage/memory.ts'
 export { storageFor } from './storage/open-storage.ts'

@@ -4,10 +4,10 @@ import { dirname, join, resolve } from 'node:path'
 import { EngineError, type EngineErrorCode } from '../error.ts'
 import { isId } from '../format/id.ts'
 import { codeOfErrno, errnoOf } from '../os/errno.ts'
+import { synchronizeFolder, writeFileDurably } from '../os/write-file-durably.ts'
 import { resolveRange, truncated } from './byte-range.ts'
 import { describeName, folderOf, PACK_FOLDERS, pathOf, TYPE_FOLDERS } from './layout.ts'
 import type { FileName, FileType, Storage, StoredFile } from './storage.ts'
-import { synchronizeFolder, writeFileDurably } from '../os/write-file-durably.ts'
 
 /** What an aborting signal waits for at most. */
 const READ_BLOCK = 4 * 1024 * 1024

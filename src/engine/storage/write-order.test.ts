@@ -184,7 +184,9 @@ function codeOf(folder: string, statements: string, options: readonly string[]):
 
 function traced(folder: string, statements: string, options: readonly string[]): { calls: string[]; output: string } {
   const log = `${folder}-trace`
-  const [storage, writer] = ['./local.ts', '../os/write-file-durably.ts'].map((file) => new URL(file, import.meta.url).href)
+  const [storage, writer] = ['./local.ts', '../os/write-file-durably.ts'].map(
+    (file) => new URL(file, import.meta.url).href,
+  )
   const program = `
     import { localStorage } from '${storage}'
     import { writeFileDurably } from '${writer}'

@@ -47,7 +47,7 @@ export async function planProtection(folder: string, options: PlanProtectionOpti
       ? { repository: `/var/backups/${app}`, passwordFile: `/etc/holdfast/${app}.key` }
       : {
           repository: join(homedir(), 'backups', app),
-          passwordFile: join(process.env['XDG_CONFIG_HOME'] ?? join(homedir(), '.config'), 'holdfast', `${app}.key`),
+          passwordFile: join(process.env.XDG_CONFIG_HOME ?? join(homedir(), '.config'), 'holdfast', `${app}.key`),
         },
   }
 }

@@ -7,13 +7,8 @@ import { ASSEMBLER_MEMORY, type FinishedPack, PackAssembler } from '../../reposi
 import { type FileState, failure, type Veto } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
-import type { FileJob, FileResult, WorkerSetUp } from './protocol.ts'
+import { type FileJob, type FileResult, INPUT, type WorkerSetUp } from './protocol.ts'
 
-/**
- * Bytes of a file that are read and cut at once. What is left behind the last cut is read again, so that less would cost
- * time; more would cost memory.
- */
-export const INPUT = 1.5 * MAX_CHUNK
 /** The chunker is faster where so much memory follows. */
 const INPUT_MARGIN = 32 * 1024
 

@@ -1,9 +1,16 @@
 import type { CodedError } from '../../error.ts'
 import type { MasterKey } from '../../format/master-key.ts'
 import type { PackedBlob } from '../../format/pack-header.ts'
+import { MAX_CHUNK } from '../../kernels/chunker.ts'
 import type { FileState } from '../file-store.ts'
 
 // What the archiver's thread and its workers say to each other.
+
+/**
+ * Bytes of a file that are read and cut at once. What is left behind the last cut is read again, so that less would cost
+ * time; more would cost memory.
+ */
+export const INPUT = 1.5 * MAX_CHUNK
 
 export interface WorkerSetUp {
   readonly key: MasterKey

@@ -9,8 +9,7 @@ import type { IndexedRepository } from '../../repository/repository.ts'
 import { type FileState, type FileStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
-import { INPUT } from './file-storer.ts'
-import type { FileJob, FileResult, FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
+import { type FileJob, type FileResult, type FromWorker, INPUT, type ToWorker, type WorkerSetUp } from './protocol.ts'
 
 /** A job is closed at either: enough work to be worth a message, little enough to spread over threads. */
 const BATCH_FILES = 128
@@ -186,8 +185,11 @@ export class StorePool implements FileStore, AsyncDisposable {
         return
       case 'failed': {
         const { code, message: text, hint, facts, trace } = message.error
-        if (code === undefined) return this.#fail(threadFailure(new Error(text, { cause: trace })))
-        this.#fail(new EngineError(code as EngineErrorCode, text, { hint, facts, cause: trace }))
+        this.#fail(
+          code === undefined
+            ? threadFailure(new Error(text, { cause: trace }))
+            : new EngineError(code as EngineErrorCode, text, { hint, facts, cause: trace }),
+        )
       }
     }
   }

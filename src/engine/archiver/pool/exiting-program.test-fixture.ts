@@ -1,0 +1,3 @@
+import { runStoreWorker } from './store-worker.ts'
+
+runStoreWorker(() => process.exit())

@@ -1,0 +1,357 @@
+import assert from 'node:assert/strict'
+import {
+  appendFileSync,
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { describe, it } from 'node:test'
+import { randomBytes } from '../../../../test/equipment/random-bytes.ts'
+import { withoutRestic } from '../../../../test/equipment/restic.ts'
+import { expectClean } from '../../../../test/equipment/restic-check.ts'
+import { temporaryFolder } from '../../../../test/equipment/temporary-folder.ts'
+import { namesOf, POLYNOMIAL, snapshotOf, testRepository, through } from '../../../../test/equipment/test-repository.ts'
+import { EngineError } from '../../error.ts'
+import { hashId } from '../../format/id.ts'
+import { encodeTree } from '../../format/tree.ts'
+import { createChunker } from '../../kernels/chunker.ts'
+import { BlobWriter } from '../../repository/blob-writer.ts'
+import { loadIndex } from '../../repository/load-index.ts'
+import { readBlob, readTree } from '../../repository/read-blob.ts'
+import type { IndexedRepository, Repository } from '../../repository/repository.ts'
+import { writeSnapshot } from '../../repository/snapshots.ts'
+import { withFaults } from '../../storage/faults.ts'
+import { localStorage } from '../../storage/local.ts'
+import { adaptiveFileStore } from '../adaptive-file-store.ts'
+import { type ArchiveProblem, type ArchiveResult, archive } from '../archive.ts'
+import { type ArchiveIntoOptions, archiveInto } from '../archive-into.ts'
+import type { StoredFile } from '../file-store.ts'
+import { StorePool } from './store-pool.ts'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const PROGRAM = new URL('./store-worker-main.ts', import.meta.url)
+const fixture = (name: string) => new URL(`./${name}.test-fixture.ts`, import.meta.url)
+
+/** Around the shortest and the longest blob, and around what a thread reads at once: 12 MiB. */
+const SIZES = [0, 1, 15, 512 * KIB, 8 * MIB, 12 * MIB]
+  .flatMap((size) => [size - 1, size, size + 1])
+  .filter((s) => s >= 0)
+
+/** More files than are stored without threads, of every size that is special, zeros, doubles and hard links. */
+function makeTree(root: string): void {
+  mkdirSync(root)
+  for (const [i, size] of SIZES.entries()) writeFileSync(`${root}/size-${size}`, randomBytes(size, i))
+  writeFileSync(`${root}/several-pieces`, randomBytes(40 * MIB, 'several'))
+  writeFileSync(`${root}/zeros`, Buffer.alloc(30 * MIB))
+  mkdirSync(`${root}/small`)
+  for (let i = 0; i < 300; i++) writeFileSync(`${root}/small/${i}`, randomBytes(i * 7, i % 250))
+  writeFileSync(`${root}/small/double`, randomBytes(40 * MIB, 'several'))
+  linkSync(`${root}/several-pieces`, `${root}/small/link`)
+  linkSync(`${root}/small/17`, `${root}/link-17`)
+  mkdirSync(`${root}/${'deep/'.repeat(60)}`, { recursive: true })
+  writeFileSync(`${root}/${'deep/'.repeat(60)}file`, 'at the bottom')
+}
+
+interface Stored {
+  readonly repository: IndexedRepository
+  readonly result: ArchiveResult
+  readonly problems: readonly ArchiveProblem[]
+}
+
+async function store(
+  repository: Repository,
+  root: string,
+  workers: number | 'inline',
+  options: Partial<ArchiveIntoOptions> = {},
+): Promise<Stored> {
+  const indexed = await loadIndex(repository)
+  const problems: ArchiveProblem[] = []
+  await using writer = new BlobWriter(indexed)
+  const common = { onProblem: (problem: ArchiveProblem) => problems.push(problem), ...options }
+  const targets = [Buffer.from(root)]
+  const result =
+    workers === 'inline'
+      ? await archive(targets, { ...common, sink: writer, chunker: createChunker(POLYNOMIAL) })
+      : await archiveInto(indexed, writer, targets, { ...common, workers })
+  await writer.finish()
+  return { repository: await loadIndex(repository), result, problems }
+}
+
+function treeOf({ result }: Stored): string {
+  return hashId(encodeTree(result.nodes))
+}
+
+/** A pool of which nothing is known but that it does not outlive the test. */
+async function withPool(
+  options: { storage?: Repository; workers?: number; program?: URL; signal?: AbortSignal; packSize?: number },
+  use: (pool: StorePool, writer: BlobWriter) => Promise<void>,
+): Promise<void> {
+  const repository = await loadIndex(options.storage ?? (await testRepository()))
+  await using writer = new BlobWriter(repository)
+  await using pool = new StorePool({ repository, writer, program: PROGRAM, workers: 2, ...options })
+  await use(pool, writer)
+}
+
+function contentSize(stored: StoredFile): number {
+  assert.equal(stored.kind, 'stored')
+  return (stored as Extract<StoredFile, { kind: 'stored' }>).size
+}
+
+describe('StorePool', () => {
+  for (const version of [1, 2] as const) {
+    it(`stores what one thread alone stores, each blob once, in a repository of version ${version}`, async () => {
+      using folder = temporaryFolder()
+      const root = `${folder.path}/tree`
+      makeTree(root)
+      const inline = await store(await testRepository({ version }), root, 'inline')
+      const blobs = inline.repository.index.blobCount
+      for (const workers of [1, 2, 3]) {
+        const pooled = await store(await testRepository({ version }), root, workers)
+        assert.equal(treeOf(pooled), treeOf(inline))
+        assert.deepEqual(pooled.result.counts, inline.result.counts)
+        assert.deepEqual(pooled.problems, [])
+        assert.equal(pooled.repository.index.blobCount, blobs)
+        for (const { blobs: packed } of pooled.repository.index.packs()) {
+          for (const { type, id } of packed) await readBlob(pooled.repository, type, id)
+        }
+        const again = await store(pooled.repository, root, workers)
+        assert.equal(treeOf(again), treeOf(inline))
+        assert.equal(again.repository.index.blobCount, blobs)
+      }
+    })
+  }
+
+  it('stores nothing again that the writer had before the threads were started', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    mkdirSync(root)
+    for (let i = 0; i < 400; i++) writeFileSync(`${root}/${String(i).padStart(3, '0')}`, `the same ${i % 40}`)
+    const { repository } = await store(await testRepository(), root, 2)
+    let data = 0
+    repository.index.forEachId('data', () => {
+      data += 1
+    })
+    assert.equal(data, 40)
+  })
+
+  it('makes a repository that restic reads without a complaint', { skip: withoutRestic() }, async () => {
+    using folder = temporaryFolder()
+    makeTree(`${folder.path}/tree`)
+    for (const version of [1, 2] as const) {
+      const location = `${folder.path}/repository-${version}`
+      const plain = await testRepository({ storage: localStorage(location), version })
+      const { repository, result } = await store(plain, `${folder.path}/tree`, 2)
+      await using writer = new BlobWriter(repository)
+      const { id } = await writer.save('tree', encodeTree(result.nodes))
+      await writer.finish()
+      await writeSnapshot(repository, snapshotOf(id))
+      expectClean(location)
+    }
+  })
+
+  it('reads a large file to its end although another one takes its place meanwhile', async () => {
+    using folder = temporaryFolder()
+    const path = `${folder.path}/large`
+    writeFileSync(path, randomBytes(60 * MIB, 1))
+    await withPool({ workers: 1 }, async (pool) => {
+      const storing = pool.store(Buffer.from(path), 60 * MIB, false)
+      writeFileSync(`${path}.new`, 'short')
+      renameSync(`${path}.new`, path)
+      const stored = await storing
+      assert.equal(contentSize(stored), 60 * MIB)
+    })
+  })
+
+  it('comes to an end with files that are cut off or grow while they are read, and says that they changed', async () => {
+    using folder = temporaryFolder()
+    const [shorter, longer] = [`${folder.path}/shorter`, `${folder.path}/longer`]
+    writeFileSync(shorter, randomBytes(50 * MIB, 1))
+    writeFileSync(longer, randomBytes(50 * MIB, 1))
+    await withPool({ workers: 1 }, async (pool) => {
+      const storing = [shorter, longer].map((path) => pool.store(Buffer.from(path), 50 * MIB, false))
+      // While the threads are starting: the pieces after the first find another size.
+      await new Promise((resolve) => setTimeout(resolve, 150))
+      truncateSync(shorter, 1)
+      appendFileSync(longer, randomBytes(50 * MIB, 2))
+      const [first, second] = await Promise.all(storing)
+      assert.ok(contentSize(first!) <= 50 * MIB)
+      assert.ok(contentSize(second!) <= 100 * MIB)
+    })
+  })
+
+  it('reads files of /proc, which say that they are empty', async () => {
+    await withPool({}, async (pool) => {
+      assert.ok(contentSize(await pool.store(Buffer.from('/proc/self/mounts'), 0, false)) > 0)
+    })
+  })
+
+  it('says of one file that it cannot be read, and stores the others', async () => {
+    using folder = temporaryFolder()
+    writeFileSync(`${folder.path}/file`, 'content')
+    await withPool({}, async (pool) => {
+      const paths = ['absent', '', 'file', 'absent-and-large']
+      const [absent, directory, file, large] = await Promise.all(
+        paths.map((name) =>
+          pool.store(Buffer.from(`${folder.path}/${name}`), name.endsWith('large') ? 100 * MIB : 7, true),
+        ),
+      )
+      assert.equal(absent!.kind === 'failed' && absent.errno, 'ENOENT')
+      assert.equal(large!.kind === 'failed' && large.errno, 'ENOENT')
+      assert.equal(directory!.kind, 'failed')
+      assert.equal(contentSize(file!), 7)
+    })
+  })
+
+  it('asks the veto of its program, with the first bytes, but for files that somebody else admitted', async () => {
+    using folder = temporaryFolder()
+    writeFileSync(`${folder.path}/secret`, 'secret: 1')
+    writeFileSync(`${folder.path}/large`, Buffer.concat([Buffer.from('secret: 2'), randomBytes(20 * MIB, 1)]))
+    const before = readdirSync('/proc/self/fd').length
+    await withPool({ program: fixture('veto-program') }, async (pool) => {
+      const secret = Buffer.from(`${folder.path}/secret`)
+      assert.deepEqual(await pool.store(secret, 9, true), { kind: 'vetoed', reason: 'it begins with secret' })
+      const large = await pool.store(Buffer.from(`${folder.path}/large`), 20 * MIB, true)
+      assert.equal(large.kind, 'vetoed')
+      assert.equal((await pool.store(secret, 9, false)).kind, 'stored')
+    })
+    assert.ok(readdirSync('/proc/self/fd').length <= before + 1, 'a descriptor was left open')
+  })
+
+  for (const nth of [1, 2, 3, 4]) {
+    it(`fails with the error of the storage when writing of pack ${nth} does, and leaves nothing running`, async () => {
+      using folder = temporaryFolder()
+      const root = `${folder.path}/tree`
+      mkdirSync(root)
+      for (let i = 0; i < 100; i++) writeFileSync(`${root}/${i}`, randomBytes(900 * KIB, i))
+      const plain = await testRepository()
+      const error = new EngineError('NO_SPACE', 'no space', { hint: 'buy a disk', facts: { nth } })
+      const storage = withFaults(plain.storage, [{ on: 'write', type: 'pack', nth, effect: 'fail', error }])
+      await assert.rejects(store(through(plain, storage), root, 2), (reason) => reason === error)
+      assert.deepEqual(storage.fired, [1])
+      const packs = await namesOf(plain.storage, 'pack')
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      assert.deepEqual(await namesOf(plain.storage, 'pack'), packs)
+      assert.deepEqual(await namesOf(plain.storage, 'index'), [])
+    })
+  }
+
+  for (const [name, code, message] of [
+    ['exiting-program', 'SYSTEM', /a thread ended by itself/],
+    ['throwing-program', 'SYSTEM', /a thread failed: no such luck/],
+    ['faulty-program', 'SELF_CHECK', /Cannot rely on/],
+    ['absent-program', 'SYSTEM', /a thread failed: .*absent-program/],
+  ] as const) {
+    it(`rejects every file under way when a thread fails: ${name}`, async () => {
+      using folder = temporaryFolder()
+      writeFileSync(`${folder.path}/file`, 'content')
+      await withPool({ program: fixture(name) }, async (pool) => {
+        const path = Buffer.from(`${folder.path}/file`)
+        const all = await Promise.allSettled(Array.from({ length: 500 }, () => pool.store(path, 7, true)))
+        for (const one of all) {
+          assert.equal(one.status, 'rejected')
+          assert.equal(one.reason.code, code)
+          assert.match(one.reason.message, message)
+        }
+        if (code === 'SELF_CHECK') {
+          const { reason } = all[0] as PromiseRejectedResult
+          assert.equal(typeof reason.facts.kernel, 'string')
+          assert.match(reason.hint, /memory or processor/)
+        }
+        await assert.rejects(pool.store(path, 7, true), { code })
+        await assert.rejects(pool.finish(), { code })
+      })
+    })
+  }
+
+  it('ends at any moment when it is aborted', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    mkdirSync(root)
+    for (let i = 0; i < 80; i++) writeFileSync(`${root}/${i}`, randomBytes(700 * KIB, i))
+    writeFileSync(`${root}/large`, randomBytes(50 * MIB, 'large'))
+    const before = readdirSync('/proc/self/fd').length
+    for (const milliseconds of [0, 5, 20, 60, 120, 200, 350]) {
+      const repository = await testRepository()
+      const reason = new Error('enough')
+      const controller = new AbortController()
+      const timer = setTimeout(() => controller.abort(reason), milliseconds)
+      await store(repository, root, 2, { signal: controller.signal }).catch((error: unknown) =>
+        assert.equal(error, reason),
+      )
+      clearTimeout(timer)
+      const packs = await namesOf(repository.storage, 'pack')
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      assert.deepEqual(await namesOf(repository.storage, 'pack'), packs)
+    }
+    assert.ok(readdirSync('/proc/self/fd').length <= before + 4)
+  })
+
+  it('starts nothing for who has given up already', async () => {
+    await withPool({ signal: AbortSignal.abort(new Error('enough')) }, async (pool) => {
+      await assert.rejects(pool.store(Buffer.from('/etc/hostname'), 7, false), /enough/)
+    })
+  })
+
+  it('rejects what is under way when it is disposed of', async () => {
+    let storing: Promise<unknown> | undefined
+    await withPool({}, async (pool) => {
+      storing = pool.store(Buffer.from(process.execPath), 100 * MIB, false)
+      storing.catch(() => {})
+    })
+    await assert.rejects(storing!, { code: 'INTERRUPTED' })
+  })
+
+  it('hides the environment, and what is in it, from its threads', async () => {
+    using folder = temporaryFolder()
+    writeFileSync(`${folder.path}/file`, 'content')
+    process.env.HOLDFAST_TEST_SECRET = 'x'
+    try {
+      await withPool({ program: fixture('environment-program') }, async (pool) => {
+        const stored = await pool.store(Buffer.from(`${folder.path}/file`), 7, true)
+        assert.deepEqual(stored, { kind: 'vetoed', reason: 'the environment holds 0' })
+      })
+    } finally {
+      delete process.env.HOLDFAST_TEST_SECRET
+    }
+  })
+})
+
+describe('adaptiveFileStore', () => {
+  const stored = (size: number): StoredFile => ({ kind: 'vetoed', reason: String(size) })
+  const inline = { isConcurrent: false, store: async (_: Buffer, size: number) => stored(size) }
+
+  it('starts threads after so many files or bytes, and only once', async () => {
+    let started = 0
+    const files = adaptiveFileStore(inline, () => {
+      started += 1
+      return { ...inline, isConcurrent: true }
+    })
+    for (let i = 0; i < 64; i++) await files.store(Buffer.from('x'), 1, true)
+    assert.equal(files.isConcurrent, false)
+    await files.store(Buffer.from('x'), 1, true)
+    await files.store(Buffer.from('x'), 1, true)
+    assert.equal(files.isConcurrent, true)
+    assert.equal(started, 1)
+  })
+
+  it('goes on without threads where the system gives none, and fails with what else keeps them from starting', async () => {
+    let tried = 0
+    const without = adaptiveFileStore(inline, () => {
+      tried += 1
+      throw new EngineError('SYSTEM', 'no threads')
+    })
+    for (let i = 0; i < 3; i++) assert.deepEqual(await without.store(Buffer.from('x'), 5 * MIB, true), stored(5 * MIB))
+    assert.equal(tried, 1)
+    assert.equal(without.isConcurrent, false)
+    const broken = adaptiveFileStore(inline, () => {
+      throw new EngineError('CORRUPT', 'broken')
+    })
+    assert.throws(() => broken.store(Buffer.from('x'), 5 * MIB, true), { code: 'CORRUPT' })
+  })
+})

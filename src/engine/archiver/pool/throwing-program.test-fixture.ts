@@ -1,0 +1,5 @@
+import { runStoreWorker } from './store-worker.ts'
+
+runStoreWorker(() => {
+  throw new TypeError('no such luck')
+})
