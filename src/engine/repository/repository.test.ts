@@ -166,7 +166,7 @@ describe('opening a repository', () => {
     await assert.rejects(openRepository(memoryStorage('/backups'), { password: PASSWORD }), {
       code: 'NO_REPOSITORY',
       message: 'No repository at /backups: there is no file named config',
-      hint: /holdfast init/,
+      hint: /holdfast -r LOCATION init/,
     })
     using folder = temporaryFolder()
     const absent = localStorage(join(folder.path, 'absent'))

@@ -3,7 +3,7 @@
 import crypto from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
 
-crypto.hash = (() => 'ab'.repeat(32)) as typeof crypto.hash
+crypto.hash = (() => 'ab'.repeat(32)) as unknown as typeof crypto.hash
 syncBuiltinESMExports()
 
 const { runStoreWorker } = await import('./store-worker.ts')

@@ -1,7 +1,6 @@
 import { type BigIntStats, fstatSync, readSync } from 'node:fs'
 import { type BlobId, hashId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
-import { MAX_CHUNK } from '../../kernels/chunker.ts'
 import { createKernels, type Kernels, type Region } from '../../kernels/kernels.ts'
 import { ASSEMBLER_MEMORY, type FinishedPack, PackAssembler } from '../../repository/pack-assembler.ts'
 import { type FileState, failure, type Veto } from '../file-store.ts'
