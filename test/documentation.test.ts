@@ -196,7 +196,7 @@ test('every field that --json prints is in docs/json.md', async () => {
   using folder = temporaryFolder()
   const { config, file } = await makeApplication(folder.path)
   const repository = join(folder.path, 'repository')
-  const env = { HOLDFAST_PASSWORD: 'correct horse' }
+  const env = { HOLDFAST_PASSWORD: 'correct horse', HOLDFAST_FROM_PASSWORD: 'correct horse' }
   const documented = new Set([...textOf('docs/json.md').matchAll(/`(\w+)`/g)].map(([, name]) => name!))
   const undocumented = new Set<string>()
   const note = (value: unknown): void => {
@@ -220,6 +220,15 @@ test('every field that --json prints is in docs/json.md', async () => {
     ['-r', repository, 'snapshots'],
     ['-r', repository, 'ls'],
     ['-r', repository, 'unlock'],
+    ['-r', repository, 'tag', '--add', 'seen'],
+    ['-r', repository, 'forget', '--keep-last', '1', '--group-by', '', '--prune', '--dry-run'],
+    ['-r', repository, 'forget', '--keep-last', '1', '--group-by', '', '--prune'],
+    ['-r', repository, 'prune'],
+    ['-r', repository, 'key', 'list'],
+    ['-r', join(folder.path, 'another'), 'copy', '--from-repo', repository],
+    ['-r', repository, 'repair', 'index', '--read-all-packs'],
+    ['-r', repository, 'repair', 'snapshots', '--dry-run'],
+    ['-r', repository, 'scrub', '--state-file', 'scrub.json'],
     ['version'],
     ['protect', dirname(config), '--dry-run'],
   ]

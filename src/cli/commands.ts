@@ -2,13 +2,20 @@ import type { CommandModule } from './command.ts'
 import { backupCommand } from './commands/backup.ts'
 import { checkCommand } from './commands/check.ts'
 import { completionCommand } from './commands/completion.ts'
+import { copyCommand } from './commands/copy.ts'
 import { demoCommand } from './commands/demo.ts'
 import { dumpCommand } from './commands/dump.ts'
+import { forgetCommand } from './commands/forget.ts'
 import { initCommand } from './commands/init.ts'
+import { keyCommand } from './commands/key.ts'
 import { lsCommand } from './commands/ls.ts'
 import { protectCommand } from './commands/protect.ts'
+import { pruneCommand } from './commands/prune.ts'
+import { repairCommand } from './commands/repair.ts'
 import { restoreCommand } from './commands/restore.ts'
+import { scrubCommand } from './commands/scrub.ts'
 import { snapshotsCommand } from './commands/snapshots.ts'
+import { tagCommand } from './commands/tag.ts'
 import { unlockCommand } from './commands/unlock.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { versionCommand } from './commands/version.ts'
@@ -21,10 +28,17 @@ export const commandModules: readonly CommandModule[] = [
   snapshotsCommand,
   lsCommand,
   checkCommand,
+  scrubCommand,
   verifyCommand,
   demoCommand,
   restoreCommand,
   dumpCommand,
+  forgetCommand,
+  pruneCommand,
+  tagCommand,
+  keyCommand,
+  copyCommand,
+  repairCommand,
   unlockCommand,
   completionCommand,
   versionCommand,

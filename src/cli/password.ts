@@ -20,6 +20,8 @@ export interface PasswordRequest {
   readonly io: Io
   /** From the command line. */
   readonly options: PasswordOptions
+  /** Of another repository (`--from-password-file`, RESTIC_FROM_PASSWORD_FILE), or a new one (`--new-password-file`, no variable). */
+  readonly role?: 'from' | 'new'
   /** From the config file, an absolute path. */
   readonly configuredFile?: string | undefined
   /** What the prompt asks for: `password for repository /srv/backup`. */
@@ -45,12 +47,18 @@ type Origin =
  * ways exclude each other. No message holds any part of a password.
  */
 export async function resolvePassword(request: PasswordRequest): Promise<Buffer> {
-  const { io, options, configuredFile } = request
-  const given = fromOptions(options) ?? fromEnvironment(io.env, 'HOLDFAST') ?? fromEnvironment(io.env, 'RESTIC')
+  const { io, options, configuredFile, role } = request
+  const option = role === undefined ? '--' : (`--${role}-` as const)
+  const infix = role === 'from' ? '_FROM' : ''
+  const given =
+    fromOptions(options, option) ??
+    (role === 'new'
+      ? undefined
+      : (fromEnvironment(io.env, `HOLDFAST${infix}`) ?? fromEnvironment(io.env, `RESTIC${infix}`)))
   if (options.insecureNoPassword) {
     // Said just now, it overrules the config file; against another word of the same moment it is a contradiction.
     if (given === undefined) return Buffer.alloc(0)
-    throw new CliError('USAGE', `Cannot use --insecure-no-password: a password is given by ${given.from}`)
+    throw new CliError('USAGE', `Cannot use ${option}insecure-no-password: a password is given by ${given.from}`)
   }
   const configured: Origin | undefined =
     configuredFile === undefined
@@ -65,19 +73,19 @@ export async function resolvePassword(request: PasswordRequest): Promise<Buffer>
       {
         hint:
           origin === undefined && !io.isTerminal('stdin')
-            ? 'Give --password-file, or set HOLDFAST_PASSWORD_FILE: standard input is no terminal to ask on'
-            : 'Give --insecure-no-password if the repository is really meant to have none',
+            ? `Give ${option}password-file${role === 'new' ? '' : `, or set HOLDFAST${infix}_PASSWORD_FILE`}: standard input is no terminal to ask on`
+            : `Give ${option}insecure-no-password if the repository is really meant to have none`,
       },
     )
   }
   return password
 }
 
-function fromOptions({ passwordFile, passwordCommand }: PasswordOptions): Origin | undefined {
-  return pick(passwordFile, '--password-file', passwordCommand, '--password-command')
+function fromOptions({ passwordFile, passwordCommand }: PasswordOptions, option: string): Origin | undefined {
+  return pick(passwordFile, `${option}password-file`, passwordCommand, `${option}password-command`)
 }
 
-function fromEnvironment(env: Io['env'], prefix: 'HOLDFAST' | 'RESTIC'): Origin | undefined {
+function fromEnvironment(env: Io['env'], prefix: string): Origin | undefined {
   const named = (suffix: string) => `${prefix}_PASSWORD${suffix}`
   // An empty variable is as good as none, as in restic.
   const value = env[named('')] || undefined

@@ -4,6 +4,7 @@ import type { Invocation } from './command.ts'
 import { CliError } from './error.ts'
 import { resolvePassword } from './password.ts'
 import { resolveRepositoryLocation, withoutCredentials } from './repository-location.ts'
+import type { SourceOptions } from './source-options.ts'
 
 type Surroundings = Pick<Invocation<unknown>, 'io' | 'globals' | 'signal' | 'warn'>
 
@@ -55,6 +56,38 @@ export async function repositoryAccess(
       configuredFile: configuredPasswordFile(config, location),
       what: `password for repository ${withoutCredentials(location)}`,
       isNew,
+      warn,
+      signal,
+    })
+    return asked
+  }
+  return { location, password, retryLock: globals.retryLock, noLock: !globals.lock }
+}
+
+/** The repository that something is taken from: where `--from-repo` or RESTIC_FROM_REPOSITORY says. Throws `NO_LOCATION`. */
+export async function sourceAccess(
+  { io, globals, options, signal, warn }: Surroundings & { readonly options: SourceOptions },
+  config: Config | undefined,
+): Promise<RepositoryAccess> {
+  const given = { repo: options.fromRepo, repositoryFile: options.fromRepositoryFile }
+  const location = await resolveRepositoryLocation(io, given, 'from')
+  if (location === undefined) {
+    throw new CliError('NO_LOCATION', 'Cannot open the repository to take from: nobody said which', {
+      hint: 'Give --from-repo, or set HOLDFAST_FROM_REPOSITORY',
+    })
+  }
+  let asked: Promise<Buffer> | undefined
+  const password = () => {
+    asked ??= resolvePassword({
+      io,
+      options: {
+        passwordFile: options.fromPasswordFile,
+        passwordCommand: options.fromPasswordCommand,
+        insecureNoPassword: options.fromInsecureNoPassword,
+      },
+      role: 'from',
+      configuredFile: configuredPasswordFile(config, location),
+      what: `password for repository ${withoutCredentials(location)}`,
       warn,
       signal,
     })

@@ -14,14 +14,20 @@ const SCHEMES = ['s3', 'sftp', 'rest', 'rclone', 'azure', 'gs', 'b2', 'swift'] a
 
 /**
  * Which repository, as the command line or the environment says: `--repo` or `--repository-file`; HOLDFAST_REPOSITORY,
- * HOLDFAST_REPOSITORY_FILE; the same with RESTIC_. Local paths come back absolute, `local:` removed. Undefined where nobody
+ * HOLDFAST_REPOSITORY_FILE; the same with RESTIC_; of a source `--from-repo`, HOLDFAST_FROM_REPOSITORY and so on. Local paths come back absolute, `local:` removed. Undefined where nobody
  * said; throws `NO_LOCATION` for an empty location, a file that cannot be read, and a URL of a kind that is not known.
  */
-export async function resolveRepositoryLocation(io: Io, options: LocationOptions): Promise<string | undefined> {
+export async function resolveRepositoryLocation(
+  io: Io,
+  options: LocationOptions,
+  role?: 'from',
+): Promise<string | undefined> {
+  const option = role === undefined ? '--' : '--from-'
+  const infix = role === undefined ? '' : '_FROM'
   const given =
-    (await choose(io, options.repo, '--repo', options.repositoryFile, '--repository-file')) ??
-    (await fromEnvironment(io, 'HOLDFAST_REPOSITORY')) ??
-    (await fromEnvironment(io, 'RESTIC_REPOSITORY'))
+    (await choose(io, options.repo, `${option}repo`, options.repositoryFile, `${option}repository-file`)) ??
+    (await fromEnvironment(io, `HOLDFAST${infix}_REPOSITORY`)) ??
+    (await fromEnvironment(io, `RESTIC${infix}_REPOSITORY`))
   if (given === undefined) return undefined
   // A folder named "https:" is nobody's wish.
   const [, scheme] = /^([a-z][a-z0-9+.-]*):\/\//i.exec(given) ?? []

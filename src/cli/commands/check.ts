@@ -1,7 +1,14 @@
 import type { Finding } from '../../application/finding.ts'
 import type { Observer, Outcome } from '../../operations/event.ts'
 import { addCommand, type CommandModule, type FinishedSummary, type Invocation } from '../command.ts'
+import { CliError } from '../error.ts'
 import { counted, formatBytes, formatCount } from '../format.ts'
+import { optionValue } from '../option-value.ts'
+
+interface Options {
+  readonly readData: boolean
+  readonly readDataSubset?: string
+}
 
 export const checkCommand: CommandModule = {
   name: 'check',
@@ -11,25 +18,37 @@ export const checkCommand: CommandModule = {
       topic: 'prove',
       summary: 'check the repository for damage',
       description:
-        'Checks that keys, index, packs, snapshots and trees are there and fit together. With --read-data every byte is read again and held against its hash: it takes as long as reading the repository. The repository is locked meanwhile. Exit code 1 says that it is damaged.\n\n' +
+        'Checks that keys, index, packs, snapshots and trees are there and fit together. With --read-data every byte is read again and held against its hash: it takes as long as reading the repository. --read-data-subset reads a part: the n-th of t parts (n/t), which after t runs is everything; or a share (2.5%) or a size (500M) of packs chosen by chance. The repository is locked meanwhile. Exit code 1 says that it is damaged.\n\n' +
         'With --json: a finding object for each defect, then a summary with num_errors, hints, snapshots, packs, blobs, bytes_read.',
       examples: [
         { run: 'holdfast check', does: 'The structure, quickly' },
         { run: 'holdfast check --read-data', does: 'Every byte' },
+        { run: 'holdfast check --read-data-subset 1/7', does: 'Every byte in seven runs: 1/7, then 2/7 …' },
       ],
       exits: ['no-repository', 'locked', 'wrong-password'],
     })
       .option('--read-data', 'read every byte again', false)
-      .action(context.action<{ readData: boolean }>(checkRepository))
+      .option('--read-data-subset <subset>', 'read a part again: n/t, a share such as 2.5%, or a size such as 500M')
+      .action(context.action<Options>(checkRepository))
   },
 }
 
-async function checkRepository(invocation: Invocation<{ readData: boolean }>): Promise<Outcome> {
+async function checkRepository(invocation: Invocation<Options>): Promise<Outcome> {
   const { globals, options, signal } = invocation
-  const [{ check }, { findRepositoryConfig, repositoryAccess }] = await Promise.all([
+  if (options.readData && options.readDataSubset !== undefined) {
+    throw new CliError('USAGE', 'Cannot use --read-data together with --read-data-subset')
+  }
+  const [{ check }, { parsePackSubset }, { findRepositoryConfig, repositoryAccess }] = await Promise.all([
     import('../../operations/verify/check.ts'),
+    import('../../engine/repository/pack-subset.ts'),
     import('../repository-access.ts'),
   ])
+  const readDataSubset = optionValue(
+    '--read-data-subset',
+    options.readDataSubset,
+    parsePackSubset,
+    'n/t with t up to 256, a share up to 100%, or a size such as 500M',
+  )
   const { formatTable } = await import('../table.ts')
   const config = await findRepositoryConfig(invocation)
   const access = await repositoryAccess(invocation, config)
@@ -54,7 +73,7 @@ async function checkRepository(invocation: Invocation<{ readData: boolean }>): P
     const { hint: _, ...finding } = event.finding
     show({ type: 'finding', finding })
   }
-  return (await check(access, { readData: options.readData, observe, signal })).outcome
+  return (await check(access, { readData: options.readData, readDataSubset, observe, signal })).outcome
 }
 
 const GROUP_COLUMNS = [{ title: 'Severity' }, { title: 'What' }, { title: 'Count', align: 'right' }] as const

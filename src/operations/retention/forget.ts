@@ -28,7 +28,13 @@ export interface ForgetRunReport {
  */
 export async function forget(
   access: RepositoryAccess,
-  options: ForgetChoices & Surroundings & { readonly dryRun?: boolean; readonly prune?: PruneChoices | undefined },
+  options: ForgetChoices &
+    Surroundings & {
+      readonly dryRun?: boolean
+      readonly prune?: PruneChoices | undefined
+      /** Shown what is going to happen, before anything is removed. */
+      readonly onPlan?: (plan: ForgetPlan) => void
+    },
 ): Promise<ForgetRunReport> {
   const { dryRun = false, observe } = options
   return runInRepository<ForgetRunReport>(
@@ -37,6 +43,7 @@ export async function forget(
     async (repository, signal) => {
       phaseOf(observe, 'plan')
       const plan = await planForget(repository, { ...options, signal })
+      options.onPlan?.(plan)
       const done = dryRun ? undefined : await remove()
       for (const { id, error } of done?.failed ?? []) {
         const message = `Snapshot ${id.slice(0, 8)} could not be removed: ${error.message}`

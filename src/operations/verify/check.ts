@@ -57,10 +57,25 @@ export function checkFinding({ severity, code, message }: CheckFinding): Finding
   }
 }
 
+const SNAPSHOTS =
+  'Bring back from a copy of the repository what is missing; otherwise `holdfast repair snapshots` makes the snapshots do without it'
+
+const PACKS =
+  'Bring the file back from a copy of the repository; otherwise `holdfast repair packs` with its ID salvages what is intact, and `holdfast repair snapshots` makes the snapshots do without the rest'
+
 const HINTS: Partial<Record<CheckFinding['code'], string>> = {
-  'index-damaged': 'The packs still hold what it listed: an index can be built again from them',
-  'pack-missing': 'Bring the file back from a copy of the repository; snapshots that do not need it restore as before',
-  'pack-damaged': 'Bring the file back from a copy of the repository; what is intact in it restores as before',
-  'snapshot-damaged': 'Bring the file back from a copy of the repository; the other snapshots restore as before',
-  'pack-unindexed': 'Nothing is lost; a prune removes it',
+  'key-damaged': 'The repository opens with its other keys; `holdfast key list` shows them',
+  'index-damaged': 'The packs still hold what it listed: `holdfast repair index` builds the index again from them',
+  'index-contradicts': '`holdfast repair index --read-all-packs` builds the index again from the packs',
+  'index-duplicate': 'Nothing is lost; `holdfast repair index` tidies it up',
+  'pack-missing':
+    'Bring the file back from a copy of the repository; otherwise `holdfast repair index`, then `holdfast repair snapshots`. Snapshots that do not need it restore as before',
+  'pack-size': PACKS,
+  'pack-damaged': PACKS,
+  'blob-damaged': PACKS,
+  'snapshot-damaged':
+    'Bring the file back from a copy of the repository; otherwise `holdfast repair snapshots --forget` with its ID removes it. The other snapshots restore as before',
+  'tree-damaged': SNAPSHOTS,
+  'blob-missing': `If a pack still holds it, \`holdfast repair index\` finds it. ${SNAPSHOTS}`,
+  'pack-unindexed': 'Nothing is lost; `holdfast prune` removes it',
 }
