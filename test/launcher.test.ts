@@ -65,7 +65,10 @@ test('a checkout runs its source on its own runtime, whatever is on PATH', () =>
   })
   const { status, stdout, stderr } = run(join(root, 'bin/holdfast'), ['a b', '-c'], { PATH: oldNode })
   assert.deepEqual([status, stderr], [0, ''])
-  assert.equal(stdout, `own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 ${root}/src/cli/main.ts a b -c\n`)
+  assert.equal(
+    stdout,
+    `own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 ${root}/src/cli/main.ts a b -c\n`,
+  )
 })
 
 test('a checkout without a runtime of its own takes the one on PATH', () => {
