@@ -28,7 +28,7 @@ import { readManifest } from '../snapshot-files.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { openWorkFolder, type WorkFolder } from '../work-folder.ts'
 import { otherNamesOf, selectionOf, vetoOf } from './admission.ts'
-import { backupSummary } from './backup-summary.ts'
+import { backupSummary, snapshotSummary } from './backup-summary.ts'
 import { type CaptureContext, type ComponentCapture, captureComponent, isInside } from './capture-components.ts'
 import { describeSnapshot } from './describe-snapshot.ts'
 import { inspectSnapshot } from './inspect-snapshot.ts'
@@ -352,22 +352,7 @@ class ApplicationBackup {
       excludes: [...this.#config.exclude],
       tags: [...new Set([appTag(this.#config.app), ...partial, ...tags])],
       programVersion: PROGRAM_VERSION,
-      summary: {
-        backupStart: this.#time,
-        backupEnd: now(),
-        filesNew: counts.filesNew,
-        filesChanged: counts.filesChanged,
-        filesUnmodified: counts.filesUnmodified,
-        dirsNew: counts.dirsNew,
-        dirsChanged: counts.dirsChanged,
-        dirsUnmodified: counts.dirsUnmodified,
-        dataBlobs: totals.dataBlobs,
-        treeBlobs: totals.treeBlobs,
-        dataAdded: totals.added,
-        dataAddedPacked: totals.addedPacked,
-        totalFilesProcessed: counts.totalFiles,
-        totalBytesProcessed: counts.totalBytes,
-      },
+      summary: snapshotSummary(this.#time, counts, totals),
     }
   }
 

@@ -28,7 +28,7 @@ import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
 import { PROGRAM_VERSION } from '../version.ts'
-import { backupSummary } from './backup-summary.ts'
+import { backupSummary, snapshotSummary } from './backup-summary.ts'
 
 export interface BackupPathsOptions {
   /** Files and folders, absolute or relative to the working folder; where they lie in the snapshot follows restic. */
@@ -115,22 +115,7 @@ async function backupInto(plain: Repository, options: BackupPathsOptions): Promi
   observe({ type: 'phase', phase: 'publish' })
   await writer?.finish()
   const { totals } = sink
-  const summary: SnapshotSummary = {
-    backupStart: time,
-    backupEnd: now(),
-    filesNew: counts.filesNew,
-    filesChanged: counts.filesChanged,
-    filesUnmodified: counts.filesUnmodified,
-    dirsNew: counts.dirsNew,
-    dirsChanged: counts.dirsChanged,
-    dirsUnmodified: counts.dirsUnmodified,
-    dataBlobs: totals.dataBlobs,
-    treeBlobs: totals.treeBlobs,
-    dataAdded: totals.added,
-    dataAddedPacked: totals.addedPacked,
-    totalFilesProcessed: counts.totalFiles,
-    totalBytesProcessed: counts.totalBytes,
-  }
+  const summary: SnapshotSummary = snapshotSummary(time, counts, totals)
   const snapshot = writer
     ? await writeSnapshot(
         repository,

@@ -1,7 +1,9 @@
 import type { Finding } from '../../application/finding.ts'
+import type { ArchiveCounts } from '../../engine/archiver/archive.ts'
 import type { SnapshotId } from '../../engine/format/id.ts'
 import type { SnapshotSummary } from '../../engine/format/snapshot.ts'
-import { formatTimestamp } from '../../engine/format/timestamp.ts'
+import { formatTimestamp, now, type Timestamp } from '../../engine/format/timestamp.ts'
+import type { BlobWriterTotals } from '../../engine/repository/blob-writer.ts'
 
 export interface BackupFacts {
   /** Undefined after a dry run. */
@@ -9,6 +11,25 @@ export interface BackupFacts {
   readonly parent: SnapshotId | undefined
   readonly summary: SnapshotSummary
   readonly findings: readonly Finding[]
+}
+
+/** What a snapshot says of the backup that made it, which ends now. */
+export function snapshotSummary(
+  backupStart: Timestamp,
+  { totalFiles, totalBytes, ...counts }: ArchiveCounts,
+  { dataBlobs, treeBlobs, added, addedPacked }: Omit<BlobWriterTotals, 'packs'>,
+): SnapshotSummary {
+  return {
+    backupStart,
+    backupEnd: now(),
+    ...counts,
+    dataBlobs,
+    treeBlobs,
+    dataAdded: added,
+    dataAddedPacked: addedPacked,
+    totalFilesProcessed: totalFiles,
+    totalBytesProcessed: totalBytes,
+  }
 }
 
 /** Of the `finished` event of a backup; the keys are those of restic's `backup --json`. */
