@@ -240,7 +240,7 @@ class InPlacePlanner {
       component,
       present,
       stage: posix.join(folder, `${STAGE_PREFIX}${stamp}-${process.pid}-${index}`),
-      before: present === 'nothing' ? undefined : await freeName(beforeName(path, stamp)),
+      before: present === 'nothing' ? undefined : await this.#freeName(beforeName(path, stamp)),
       files: measured.files + secrets.length,
       bytes: measured.bytes,
       secrets,
@@ -248,6 +248,17 @@ class InPlacePlanner {
       omitted,
       isDatabase: this.#manifest?.databases.some((database) => database.path === path) ?? false,
       beyondConfig: !this.#isNamed(path),
+    }
+  }
+
+  /** Also free of what a killed restore's end will leave there, which comes before the swap. */
+  async #freeName(path: string): Promise<string> {
+    const promised = new Set(
+      this.#interrupted.flatMap(({ record }) => (record ? [record.before, `${record.before}-1`] : [])),
+    )
+    for (let n = 0; ; n++) {
+      const name = n === 0 ? path : `${path}-${n}`
+      if (!promised.has(name) && (await presence(name)) === 'nothing') return name
     }
   }
 
@@ -414,13 +425,6 @@ export async function presence(path: string): Promise<RestoreUnit['present']> {
 }
 
 /** Two restores within a second keep what they replaced apart. */
-async function freeName(path: string): Promise<string> {
-  for (let n = 0; ; n++) {
-    const name = n === 0 ? path : `${path}-${n}`
-    if ((await presence(name)) === 'nothing') return name
-  }
-}
-
 export async function usersOf(databases: readonly string[]) {
   const users: { path: string; pid: number; command: string }[] = []
   let complete = true
