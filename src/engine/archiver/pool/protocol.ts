@@ -1,4 +1,3 @@
-import type { CodedError } from '../../error.ts'
 import type { MasterKey } from '../../format/master-key.ts'
 import type { PackedBlob } from '../../format/pack-header.ts'
 import { MAX_CHUNK } from '../../kernels/chunker.ts'
@@ -75,12 +74,3 @@ export type FromWorker =
       readonly bytes: Uint8Array<ArrayBuffer>
     }
   | { readonly kind: 'finished' }
-  | {
-      readonly kind: 'failed'
-      readonly error: Pick<CodedError, 'message' | 'hint' | 'facts'> & {
-        /** Undefined for a defect. */
-        readonly code: string | undefined
-        /** For the developer: classes and causes do not survive the way between threads. */
-        readonly trace: string
-      }
-    }

@@ -1,11 +1,10 @@
 import { closeSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
-import { Worker } from 'node:worker_threads'
-import { EngineError, type EngineErrorCode } from '../../error.ts'
+import { EngineError } from '../../error.ts'
 import type { BlobId, PackId } from '../../format/id.ts'
 import { createBlobTable } from '../../kernels/blob-table.ts'
 import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
+import { Threads } from '../../threads.ts'
 import { type FileState, type FileStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
@@ -49,7 +48,7 @@ interface Pending {
 }
 
 interface Thread {
-  readonly worker: Worker
+  readonly number: number
   /** Pieces of each job under way, by its number. */
   readonly jobs: Map<number, readonly Piece[]>
   finished: boolean
@@ -62,6 +61,7 @@ interface Thread {
 export class StorePool implements FileStore, AsyncDisposable {
   readonly isConcurrent = true
   readonly #options: StorePoolOptions
+  readonly #running: Threads<ToWorker, FromWorker>
   readonly #threads: Thread[] = []
   /** Not handed out yet; continued files come first, for somebody holds their pieces already. */
   readonly #queue: Piece[] = []
@@ -92,8 +92,16 @@ export class StorePool implements FileStore, AsyncDisposable {
       packSize: options.packSize ?? DEFAULT_PACK_SIZE,
       table: table.buffer,
     }
-    const count = options.workers ?? availableParallelism()
-    while (this.#threads.length < count && this.#start(setUp));
+    this.#running = new Threads({
+      program: options.program,
+      setUp,
+      count: options.workers,
+      onMessage: (thread, message) => this.#receive(this.#threads[thread]!, message),
+      onFailure: (error) => this.#fail(error),
+    })
+    for (let number = 0; number < this.#running.count; number++) {
+      this.#threads.push({ number, jobs: new Map(), finished: false })
+    }
     signal?.addEventListener('abort', this.#onAbort)
     if (signal?.aborted) this.#onAbort()
   }
@@ -116,7 +124,7 @@ export class StorePool implements FileStore, AsyncDisposable {
     if (this.#failure) throw this.#failure.error
     await new Promise<void>((resolve) => {
       this.#whenFinished = resolve
-      for (const { worker } of this.#threads) worker.postMessage({ kind: 'finish' } satisfies ToWorker)
+      for (const { number } of this.#threads) this.#running.post(number, { kind: 'finish' })
     })
     await Promise.all(this.#packs)
     if (this.#failure) throw (this.#failure as { error: unknown }).error
@@ -126,39 +134,10 @@ export class StorePool implements FileStore, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#fail(new EngineError('INTERRUPTED', 'Cannot store more files: the threads were ended'))
-    await Promise.all(this.#threads.map(({ worker }) => worker.terminate()))
+    await this.#running[Symbol.asyncDispose]()
     for (const descriptor of this.#descriptors) closeSync(descriptor) // not before: its number may get another file
     this.#descriptors.clear()
     await Promise.all(this.#packs)
-  }
-
-  /** False when the system does not give another thread: then fewer must do. */
-  #start(setUp: WorkerSetUp): boolean {
-    let worker: Worker
-    try {
-      worker = new Worker(this.#options.program, {
-        workerData: setUp,
-        // The password may be in the environment: none of a thread's business.
-        env: {},
-        // Its young generation holds next to nothing that lives: small, it is swept in the cache.
-        resourceLimits: { maxYoungGenerationSizeMb: 4 },
-      })
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'ERR_WORKER_INIT_FAILED') throw cause
-      if (this.#threads.length > 0) return false
-      throw new EngineError('SYSTEM', 'Cannot start a thread', { cause })
-    }
-    const thread: Thread = { worker, jobs: new Map(), finished: false }
-    worker.on('message', (message: FromWorker) => this.#receive(thread, message))
-    const fail = (cause: unknown) => this.#fail(threadFailure(cause))
-    worker.on('error', fail)
-    worker.on('messageerror', fail)
-    worker.on('exit', () => {
-      if (!this.#failure && !thread.finished)
-        this.#fail(new EngineError('SYSTEM', 'Cannot go on: a thread ended by itself'))
-    })
-    this.#threads.push(thread)
-    return true
   }
 
   #receive(thread: Thread, message: FromWorker): void {
@@ -182,15 +161,6 @@ export class StorePool implements FileStore, AsyncDisposable {
       case 'finished':
         thread.finished = true
         if (this.#threads.every(({ finished }) => finished)) this.#whenFinished?.()
-        return
-      case 'failed': {
-        const { code, message: text, hint, facts, trace } = message.error
-        this.#fail(
-          code === undefined
-            ? threadFailure(new Error(text, { cause: trace }))
-            : new EngineError(code as EngineErrorCode, text, { hint, facts, cause: trace }),
-        )
-      }
     }
   }
 
@@ -199,7 +169,7 @@ export class StorePool implements FileStore, AsyncDisposable {
     const saving: Promise<void> = this.#options.writer
       .savePack({ id: id as PackId, blobs, bytes })
       .then(() => {
-        if (!this.#failure) thread.worker.postMessage({ kind: 'stored', buffer } satisfies ToWorker, [buffer])
+        if (!this.#failure) this.#running.post(thread.number, { kind: 'stored', buffer }, [buffer])
       })
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#packs.delete(saving))
@@ -264,7 +234,7 @@ export class StorePool implements FileStore, AsyncDisposable {
     if (pieces.length === 0) return
     const job = this.#jobNumber++
     thread.jobs.set(job, pieces)
-    thread.worker.postMessage({ kind: 'store', job, files: pieces.map((piece) => piece.job) } satisfies ToWorker)
+    this.#running.post(thread.number, { kind: 'store', job, files: pieces.map((piece) => piece.job) })
   }
 
   /**
@@ -293,11 +263,6 @@ export class StorePool implements FileStore, AsyncDisposable {
     this.#queue.length = 0
     this.#whenFinished?.()
   }
-}
-
-function threadFailure(cause: unknown): EngineError {
-  const { message } = cause instanceof Error ? cause : new Error(String(cause))
-  return new EngineError('SYSTEM', `Cannot go on: a thread failed: ${message}`, { cause })
 }
 
 function putTogether(pieces: readonly FileResult[]): StoredFile {

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { CodedError } from '../../error.ts'
 import { selfTest } from '../../kernels/self-test.ts'
+import { reportFailure } from '../../threads.ts'
 import type { Veto } from '../file-store.ts'
 import { FileStorer } from './file-storer.ts'
 import type { FileResult, FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
@@ -50,7 +50,7 @@ export function runStoreWorker(veto?: Veto): void {
       onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state }),
     })
   } catch (error) {
-    send(failed(error))
+    reportFailure(error)
     return
   }
   let last: Promise<void> = Promise.resolve()
@@ -59,14 +59,7 @@ export function runStoreWorker(veto?: Veto): void {
       packs -= 1
       storer.reuse(message.buffer)
       whenPackIsStored?.()
-    } else last = last.then(() => handle(message)).catch((error: unknown) => send(failed(error)))
+    } else last = last.then(() => handle(message)).catch(reportFailure)
   })
   send({ kind: 'ready' })
-}
-
-function failed(error: unknown): FromWorker {
-  const { message, stack } = error instanceof Error ? error : new Error(String(error))
-  const { code, hint, facts } =
-    error instanceof CodedError ? error : { code: undefined, hint: undefined, facts: {} as CodedError['facts'] }
-  return { kind: 'failed', error: { code, message, hint, facts, trace: stack ?? message } }
 }
