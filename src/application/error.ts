@@ -11,6 +11,7 @@ export type ApplicationErrorCode =
   | 'SIGNATURE'
   | 'TOOL_MISSING' // a program of the system is needed and absent
   | 'SERVICE' // a process manager or web server refused
+  | 'COMMAND' // a shell command of the config failed
   | 'SOURCE'
 
 export class ApplicationError extends CodedError<ApplicationErrorCode> {

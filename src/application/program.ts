@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
+import { stripVTControlCharacters } from 'node:util'
 import { ApplicationError } from './error.ts'
 
 /** More of a program's messages than this helps nobody; the last part is kept, where the reason stands. */
@@ -53,7 +54,7 @@ export function minimalEnvironment(extra: NodeJS.ProcessEnv = {}): NodeJS.Proces
 
 /** An error whose message is what the program wrote to its standard error: the cause of ours. */
 export function programFailure(end: ProgramEnd): Error {
-  const text = end.stderr.trim()
+  const text = stripVTControlCharacters(end.stderr).trim() // some colour it, terminal or not
   const how = end.exitCode === null ? 'was stopped by a signal' : `ended with exit code ${end.exitCode}`
   return new Error(text === '' ? `${end.program} ${how}` : `${end.program} ${how}: ${text}`)
 }

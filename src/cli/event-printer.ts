@@ -1,5 +1,5 @@
 import type { Finding } from '../application/finding.ts'
-import type { Observer, Outcome } from '../operations/event.ts'
+import type { Observer, OperationEvent, Outcome } from '../operations/event.ts'
 import { counted, formatDuration } from './format.ts'
 import type { Io, OutputName } from './io.ts'
 import type { Screen } from './screen.ts'
@@ -39,6 +39,9 @@ export function printEvents(io: Io, screen: Screen, { verbose, summarise }: Even
           screen.complain(formatFinding(event.finding, complaint, widthOf('stderr')))
         else if (verbose > 0) screen.say(formatFinding(event.finding, style, widthOf('stdout')))
         break
+      case 'step':
+        for (const line of stepLines(event, style)) screen.say(line)
+        break
       case 'finished': {
         // What an operation throws is printed as an error, and says more.
         if (event.summary.error !== undefined) break
@@ -56,6 +59,22 @@ export function printEvents(io: Io, screen: Screen, { verbose, summarise }: Even
       }
     }
   }
+}
+
+/** A step that begins is not told of: the line about its end says the same, and how long it took. */
+function stepLines(
+  { state, title, result = '', milliseconds = 0 }: Extract<OperationEvent, { type: 'step' }>,
+  style: Style,
+): string[] {
+  if (state === 'begun') return []
+  const mark = { done: style.green('✓'), failed: style.red('✗'), skipped: style.dim('–'), undone: style.yellow('↩') }[
+    state
+  ]
+  const took = state === 'skipped' ? 'done before' : formatDuration(milliseconds)
+  return [
+    `${mark} ${style.bold(escapeText(title))}  ${style.dim(took)}`,
+    ...(result === '' ? [] : [`  ${escapeText(result)}`]),
+  ]
 }
 
 export function paintOutcome(outcome: Outcome, style: Style): string {

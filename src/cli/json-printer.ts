@@ -43,6 +43,10 @@ function toMessage(event: OperationEvent, secondsElapsed: number): JsonMessage {
       }
     case 'finding':
       return { message_type: 'finding', ...event.finding }
+    case 'step': {
+      const { step, title, state, result, milliseconds } = event
+      return { message_type: 'step', step, title, state, result, milliseconds }
+    }
     case 'finished':
       return {
         message_type: 'summary',

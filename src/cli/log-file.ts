@@ -88,6 +88,12 @@ function describe(event: OperationEvent): { level: LogLevel; text: string } | un
         text: `${facts}: ${message}${hint === undefined ? '' : ` (hint: ${hint})`}`,
       }
     }
+    case 'step': {
+      const { title, state, result, milliseconds } = event
+      const took = milliseconds === undefined ? '' : ` after ${formatDuration(milliseconds)}`
+      const text = `step "${title}" ${state}${took}${result === undefined ? '' : `: ${result}`}`
+      return { level: state === 'failed' ? 'error' : 'info', text }
+    }
     case 'finished':
       return {
         level: event.outcome === 'succeeded' ? 'info' : event.outcome === 'incomplete' ? 'warning' : 'error',

@@ -12,6 +12,9 @@ export type OperationErrorCode =
   | 'SWAP' // what was restored could not take its place
   | 'USAGE' // options that do not go together
   | 'NO_ROOM' // a file system cannot hold what is to be restored
+  | 'PREFLIGHT' // something that a recovery needs is missing on this machine
+  | 'RESUME' // an earlier run was cut off, and cannot be gone on with
+  | 'UNHEALTHY' // the application does not answer as it should
   | 'DEMO'
 
 export class OperationError extends CodedError<OperationErrorCode> {

@@ -39,6 +39,19 @@ export type OperationEvent =
     }
   | { readonly type: 'finding'; readonly finding: Finding }
   | {
+      /** Of an operation that goes on where it stopped, after it was cut off: each step as it begins and ends. */
+      readonly type: 'step'
+      /** Stable, for programs: `restore:data`, `start`, … */
+      readonly step: string
+      readonly title: string
+      /** `skipped`: done by an earlier run; `undone`: taken back. */
+      readonly state: 'begun' | 'done' | 'failed' | 'skipped' | 'undone'
+      /** What came of it, one line; of a failed one the reason. */
+      readonly result?: string
+      /** Not of one that has just begun. */
+      readonly milliseconds?: number
+    }
+  | {
       readonly type: 'finished'
       readonly at: Date
       readonly operation: string

@@ -53,7 +53,8 @@ async function hasOpen(folder: string, wanted: ReadonlySet<string>): Promise<boo
   return false
 }
 
-async function commandOf(folder: string): Promise<string> {
+/** Name of the program of a process, `folder` being its folder in `/proc`. */
+export async function commandOf(folder: string): Promise<string> {
   const command = (await readFile(join(folder, 'comm'), 'utf8')).trimEnd()
   // Node names its thread so, unless the program sets `process.title`.
   return command === 'MainThread' ? basename(await readlink(join(folder, 'exe'))) : command

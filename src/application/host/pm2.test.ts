@@ -7,7 +7,7 @@ import { hostTree, parts } from './host-tree.test-fixture.ts'
 import { capturePm2, pm2Apps } from './pm2.ts'
 
 const one = { name: 'bot', script: 'dist/index.js', env: { PORT: 3000 } }
-const expected = (root: string) => [{ name: 'bot', script: 'dist/index.js', cwd: root, port: 3000 }]
+const expected = (root: string) => [{ name: 'bot', script: 'dist/index.js', cwd: root, port: 3000, logFiles: [] }]
 
 test('apps are read from every kind of file that pm2 takes', async () => {
   const json = JSON.stringify({ apps: [one] })
@@ -35,8 +35,8 @@ test('names, folders and ports are what pm2 would take', async () => {
       { script: 'run', cwd: 'sub', env: { PORT: 'none' } } ] }`,
   })
   assert.deepEqual(await pm2Apps(join(host.root, 'a.config.js')), [
-    { name: 'server.min', script: './bin/server.min.js', cwd: '/srv', port: 8080 },
-    { name: 'run', script: 'run', cwd: join(host.root, 'sub'), port: undefined },
+    { name: 'server.min', script: './bin/server.min.js', cwd: '/srv', port: 8080, logFiles: [] },
+    { name: 'run', script: 'run', cwd: join(host.root, 'sub'), port: undefined, logFiles: [] },
   ])
 })
 

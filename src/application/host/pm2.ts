@@ -13,6 +13,8 @@ import { followLinks, onHost } from './host-path.ts'
 const LOAD_LIMIT_MS = 5_000
 const FILE_LIMIT = 1024 * 1024
 const OUTPUT_LIMIT = 1024 * 1024
+/** As pm2 spells them, old and new. */
+const LOG_KEYS = ['out_file', 'output', 'error_file', 'error', 'log_file', 'log'] as const
 
 export interface Pm2App {
   /** As pm2 calls it: `name`, or the script's file name without its extension. */
@@ -21,6 +23,8 @@ export interface Pm2App {
   /** Absolute. */
   readonly cwd: string
   readonly port: number | undefined
+  /** Files that the app names for its output; absolute. */
+  readonly logFiles: readonly string[]
 }
 
 interface Ecosystem {
@@ -123,7 +127,8 @@ function summarise(definitions: unknown, file: string, text: string): Ecosystem 
       if (isSecretVariable(variable, value) && text.includes(value)) secretVariables.add(variable)
     }
     const cwd = resolve(dirname(file), typeof app.cwd === 'string' ? app.cwd : '.')
-    return { name, script, cwd, port: portOf(variables) }
+    const logFiles = LOG_KEYS.flatMap((key) => (typeof app[key] === 'string' ? [resolve(cwd, app[key])] : []))
+    return { name, script, cwd, port: portOf(variables), logFiles }
   })
   return { apps, secretVariables: [...secretVariables] }
 }
@@ -155,7 +160,7 @@ else {
 const list = Array.isArray(loaded) ? loaded : (loaded?.apps ?? loaded?.pm2 ?? loaded)
 const apps = (Array.isArray(list) ? list : [list])
   .filter((app) => app !== null && typeof app === 'object')
-  .map((app) => Object.fromEntries(Object.entries(app).filter(([key]) => /^(name|script|cwd|env(_.*)?)$/.test(key))))
+  .map((app) => Object.fromEntries(Object.entries(app).filter(([key]) => /^(name|script|cwd|env(_.*)?|(out|error|log)_file|output|error|log)$/.test(key))))
 writeSync(3, JSON.stringify({ apps }))
 process.exit(0)
 `

@@ -1,8 +1,10 @@
 import { stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import type { Account } from '../../engine/os/accounts.ts'
 import { ApplicationError } from '../error.ts'
 import { minimalEnvironment, type ProgramResult, programFailure, runProgram } from '../program.ts'
+import { asAccount, homeOf, isForeign } from './run-as.ts'
 
 /** `pm2:NAME` or `systemd:UNIT`. */
 export type ServiceSpec = `pm2:${string}` | `systemd:${string}`
@@ -13,9 +15,11 @@ export type ServiceState = 'running' | 'stopped' | 'failed' | 'changing' | 'abse
 export interface ServiceOptions {
   readonly signal?: AbortSignal | undefined
   /** Whose pm2 it is. pm2 keeps one daemon a user, so root does not see that of another. */
-  readonly account?: { readonly uid: number; readonly gid: number; readonly home: string } | undefined
+  readonly account?: Account | undefined
   /** `pm2:` only: the ecosystem file that starts the service where pm2 does not know it yet. */
   readonly ecosystem?: string | undefined
+  /** `pm2:` only: with `production`, what the file says in `env_production` is in force. */
+  readonly environment?: string | undefined
 }
 
 /** A service that takes longer than this to start or stop hangs; systemd's own limit is 90 s. */
@@ -40,8 +44,8 @@ export async function startService(spec: ServiceSpec, options: ServiceOptions = 
     manager === 'systemd'
       ? ['systemctl', ['start', '--', name]]
       : state === 'absent'
-        ? ['pm2', ['start', options.ecosystem as string, '--only', name, '--silent']]
-        : ['pm2', ['start', name, '--silent']]
+        ? ['pm2', ['start', options.ecosystem as string, '--only', name, ...environmentOf(options)]]
+        : ['pm2', ['start', name]]
   await change('start', spec, options, program as string, args as string[])
   const after = await serviceState(spec, options)
   if (after === 'failed' || after === 'stopped' || after === 'absent') {
@@ -50,6 +54,16 @@ export async function startService(spec: ServiceSpec, options: ServiceOptions = 
       hint: logHint(spec),
     })
   }
+}
+
+/** pm2 takes a relative `script` from where it is run, not from where the file lies. */
+function folderFor({ account, ecosystem }: ServiceOptions): { readonly cwd?: string } {
+  if (ecosystem !== undefined) return { cwd: dirname(ecosystem) }
+  return isForeign(account) ? { cwd: account.home } : {}
+}
+
+function environmentOf({ environment }: ServiceOptions): string[] {
+  return environment === undefined ? [] : ['--env', environment]
 }
 
 /** Asks the manager; starts nothing, not even the pm2 daemon. */
@@ -73,15 +87,25 @@ async function systemdState(spec: ServiceSpec, name: string, options: ServiceOpt
 }
 
 async function pm2State(spec: ServiceSpec, name: string, options: ServiceOptions): Promise<ServiceState> {
-  if (!(await pm2DaemonMayRun(options))) return 'absent'
-  const result = await run(spec, options, 'pm2', ['jlist', '--silent'])
-  if (result.exitCode !== 0) throw refused(`Cannot ask for the state of ${spec}`, spec, result)
-  const states = parseProcessList(result, spec).filter((process) => process.name === name)
+  const states = await pm2Processes(spec, name, options)
   if (states.length === 0) return 'absent'
   const has = (...wanted: string[]): boolean => states.some(({ status }) => wanted.includes(status))
   if (has('errored')) return 'failed'
   if (has('launching', 'stopping', 'waiting restart')) return 'changing'
   return has('online') ? 'running' : 'stopped'
+}
+
+/** Where pm2 writes what the processes of a service say; none when pm2 does not know it. */
+export async function pm2LogFiles(name: string, options: ServiceOptions = {}): Promise<readonly string[]> {
+  const processes = await pm2Processes(`pm2:${name}`, name, options)
+  return [...new Set(processes.flatMap(({ logs }) => logs))]
+}
+
+async function pm2Processes(spec: ServiceSpec, name: string, options: ServiceOptions): Promise<Pm2Process[]> {
+  if (!(await pm2DaemonMayRun(options))) return []
+  const result = await run(spec, options, 'pm2', ['jlist', '--silent'])
+  if (result.exitCode !== 0) throw refused(`Cannot ask for the state of ${spec}`, spec, result)
+  return parseProcessList(result, spec).filter((process) => process.name === name)
 }
 
 /** Every pm2 command starts a daemon where none runs, so that asking would leave one behind. Its socket tells. */
@@ -99,21 +123,32 @@ async function pm2DaemonMayRun(options: ServiceOptions): Promise<boolean> {
 /** What pm2 runs under is what it starts the service under, so the language is the user's, not ours. */
 function pm2Environment(options: ServiceOptions): NodeJS.ProcessEnv {
   const own = { PM2_HOME: pm2Home(options), LANG: process.env.LANG, LC_ALL: process.env.LC_ALL }
-  return minimalEnvironment(options.account === undefined ? own : { ...own, HOME: options.account.home })
+  if (options.account === undefined) return minimalEnvironment(own)
+  return minimalEnvironment({ ...own, ...homeOf(options.account) })
 }
 
-function pm2Home(options: ServiceOptions): string {
-  if (options.account !== undefined) return join(options.account.home, '.pm2')
+export function pm2Home(options: Pick<ServiceOptions, 'account'>): string {
+  if (isForeign(options.account)) return join(options.account.home, '.pm2')
   return process.env.PM2_HOME ?? join(homedir(), '.pm2')
 }
 
-/** The list holds the environment of every process; only name and state are taken out of it. */
-function parseProcessList(result: ProgramResult, spec: ServiceSpec): { name: string; status: string }[] {
+interface Pm2Process {
+  readonly name: string
+  readonly status: string
+  readonly logs: readonly string[]
+}
+
+/** The list holds the environment of every process; only what is named here is taken out of it. */
+function parseProcessList(result: ProgramResult, spec: ServiceSpec): Pm2Process[] {
   const text = result.stdout.toString('utf8')
   const start = text.search(/^\[(\{|\])/m) // notices such as "In-memory PM2 is out-of-date" come before the list
   try {
-    const list = JSON.parse(text.slice(start)) as { name: string; pm2_env: { status: string } }[]
-    return list.map(({ name, pm2_env }) => ({ name: String(name), status: String(pm2_env.status) }))
+    const list = JSON.parse(text.slice(start)) as { name: string; pm2_env: Record<string, unknown> }[]
+    return list.map(({ name, pm2_env }) => ({
+      name: String(name),
+      status: String(pm2_env.status),
+      logs: [pm2_env.pm_out_log_path, pm2_env.pm_err_log_path].filter((path) => typeof path === 'string'),
+    }))
   } catch {
     // The parser's message quotes the text, which holds secrets.
     throw new ApplicationError('SERVICE', `Cannot ask for the state of ${spec}: pm2 answers no list of processes`, {
@@ -142,14 +177,14 @@ async function run(
 ): Promise<ProgramResult> {
   const { account, signal } = options
   const limit = AbortSignal.timeout(LIMIT_MS)
-  const foreign = account !== undefined && account.uid !== process.getuid?.()
-  const environment = program === 'pm2' ? pm2Environment(options) : minimalEnvironment()
+  const isPm2 = program === 'pm2'
+  const [command, ...rest] = isPm2 ? asAccount(account, program, args) : [program, ...args]
   try {
-    return await runProgram(program, args, {
-      env: environment,
+    return await runProgram(command, rest, {
+      env: isPm2 ? pm2Environment(options) : minimalEnvironment(),
       signal: signal === undefined ? limit : AbortSignal.any([signal, limit]),
       maxOutput: 32 * 1024 * 1024,
-      ...(foreign ? { uid: account.uid, gid: account.gid, cwd: account.home } : {}),
+      ...(isPm2 ? folderFor(options) : {}),
     })
   } catch (error) {
     if (!limit.aborted || signal?.aborted) throw error

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { userInfo } from 'node:os'
 import { describe, it } from 'node:test'
-import { groupId, groupName, userId, userName } from './accounts.ts'
+import { findAccount, forgetAccounts, groupId, groupName, userId, userName } from './accounts.ts'
 
 describe('accounts', { skip: process.platform !== 'linux' && 'needs Linux' }, () => {
   it('every user and group of this machine is known both ways', () => {
@@ -21,6 +21,16 @@ describe('accounts', { skip: process.platform !== 'linux' && 'needs Linux' }, ()
       for (const [id, name] of names) assert.equal(nameOf(id), name)
     }
     assert.equal(userName(userInfo().uid), userInfo().username)
+  })
+
+  it('a user is found with group and home, as the system itself knows it', () => {
+    for (const entry of execFileSync('getent', ['passwd'], { encoding: 'utf8' }).trim().split('\n')) {
+      const [name, , uid, gid, , home] = entry.split(':')
+      assert.deepEqual(findAccount(name!), { name, uid: Number(uid), gid: Number(gid), home })
+    }
+    assert.equal(findAccount('no-such-user'), undefined)
+    forgetAccounts()
+    assert.equal(userName(0), 'root')
   })
 
   it('what nobody has is empty', () => {

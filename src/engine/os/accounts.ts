@@ -11,20 +11,34 @@ const getpwnam = cFunction<[Buffer, Buffer, Buffer, number, Buffer]>(`int getpwn
 const getgrnam = cFunction<[Buffer, Buffer, Buffer, number, Buffer]>(`int getgrnam_r(const void *name, ${RESULT})`)
 
 /** The user's login name, `''` when there is none. Never throws: a file can be kept without the name of its owner. */
-export const userName = cached((uid: number) => lookUp(getpwuid, uid)?.name ?? '')
+export const userName = cached((uid: number) => lookUp(getpwuid, uid, readNamed)?.name ?? '')
 
 /** The group's name, `''` when there is none. Never throws. */
-export const groupName = cached((gid: number) => lookUp(getgrgid, gid)?.name ?? '')
+export const groupName = cached((gid: number) => lookUp(getgrgid, gid, readNamed)?.name ?? '')
 
 /** `undefined` when there is no such user. Never throws. */
-export const userId = cached((name: string) => lookUp(getpwnam, accountName(name))?.id)
+export const userId = cached((name: string) => lookUp(getpwnam, accountName(name), readNamed)?.id)
 
 /** `undefined` when there is no such group. Never throws. */
-export const groupId = cached((name: string) => lookUp(getgrnam, accountName(name))?.id)
+export const groupId = cached((name: string) => lookUp(getgrnam, accountName(name), readNamed)?.id)
 
-interface Account {
+/** A user as passwd(5) knows it. */
+export interface Account {
   readonly name: string
-  readonly id: number
+  readonly uid: number
+  /** Of the user's own group. */
+  readonly gid: number
+  readonly home: string
+}
+
+/** Asks anew each time: accounts are made while a server is recovered. `undefined` when there is no such user. Never throws. */
+export function findAccount(name: string): Account | undefined {
+  return lookUp(getpwnam, accountName(name), readUser)
+}
+
+/** For whoever has just made an account: that there was none is remembered, too. */
+export function forgetAccounts(): void {
+  generation += 1
 }
 
 type Reentrant<Key> = (key: Key, entry: Buffer, text: Buffer, textSize: number, result: Buffer) => number
@@ -35,14 +49,23 @@ type Reentrant<Key> = (key: Key, entry: Buffer, text: Buffer, textSize: number, 
 //        0     8  pointer to the name
 //        8     8  pointer to the password
 //       16     4  uid or gid
+//       20     4  gid of a user
+//       32     8  pointer to the home folder of a user
 const ID_OFFSET = 16
+const GID_OFFSET = 20
+const HOME_OFFSET = 32
 const ENTRY_SIZE = 128
 
 // Starts where getpwnam(3) suggests; a group of very many members needs more, and no honest one needs the most.
 const SMALLEST_TEXT = 1024
 const LARGEST_TEXT = 16 * 1024 * 1024
 
-function lookUp<Key>(find: Reentrant<Key>, key: Key | undefined): Account | undefined {
+/** The entry points into memory that is given back when this returns. */
+function lookUp<Key, Value>(
+  find: Reentrant<Key>,
+  key: Key | undefined,
+  read: (entry: Buffer) => Value,
+): Value | undefined {
   if (key === undefined) return undefined
   try {
     for (let size = SMALLEST_TEXT; size <= LARGEST_TEXT; size *= 4) {
@@ -53,7 +76,7 @@ function lookUp<Key>(find: Reentrant<Key>, key: Key | undefined): Account | unde
       if (error === constants.errno.ERANGE) continue
       // Any other error (a directory service that does not answer) leaves the name unknown, as restic does.
       if (error !== 0 || found.every((byte) => byte === 0)) return undefined
-      return { name: cLibrary().koffi.decode(entry, 'char *'), id: entry.readUInt32LE(ID_OFFSET) }
+      return read(entry)
     }
     return undefined
   } catch (error) {
@@ -63,22 +86,34 @@ function lookUp<Key>(find: Reentrant<Key>, key: Key | undefined): Account | unde
   }
 }
 
+function readNamed(entry: Buffer): { readonly name: string; readonly id: number } {
+  return { name: cLibrary().koffi.decode(entry, 'char *'), id: entry.readUInt32LE(ID_OFFSET) }
+}
+
+function readUser(entry: Buffer): Account {
+  const { name, id: uid } = readNamed(entry)
+  return { name, uid, gid: entry.readUInt32LE(GID_OFFSET), home: cLibrary().koffi.decode(entry, HOME_OFFSET, 'char *') }
+}
+
 /** `undefined` for what can be no account's name: empty, or with a NUL byte, where C would find another one. */
 function accountName(name: string): Buffer | undefined {
   return name === '' || name.includes('\0') ? undefined : Buffer.from(`${name}\0`)
 }
 
 const LIFETIME_MS = 60_000
+let generation = 0
 
 /** Asked for every file; a directory service may take a while. Forgets after a minute: a service runs for months. */
 function cached<Key, Value>(look: (key: Key) => Value): (key: Key) => Value {
   const values = new Map<Key, Value>()
   let since = 0
+  let of = 0
   return (key) => {
     const now = performance.now()
-    if (now - since > LIFETIME_MS) {
+    if (now - since > LIFETIME_MS || of !== generation) {
       values.clear()
       since = now
+      of = generation
     }
     if (!values.has(key)) values.set(key, look(key))
     return values.get(key) as Value

@@ -93,7 +93,8 @@ export async function findInterrupted(folders: Iterable<string>): Promise<Interr
       const leftover = await readLeftover(stage)
       if (leftover === undefined) continue
       const owner = leftover.record?.process ?? { pid: Number(pid), started: undefined }
-      if (await isRunning(owner, stage)) throw stillRunning(stage, owner.pid)
+      const isOurs = owner.pid === process.pid && !activeStages.has(stage)
+      if (!isOurs && (await isRunning(owner))) throw stillRunning(stage, owner.pid)
       found.push(leftover)
     }
   }
@@ -121,13 +122,13 @@ function parseJson(bytes: Buffer): unknown {
   }
 }
 
-async function isRunning(
-  { pid, started }: { readonly pid: number; readonly started: string | undefined },
-  stage: string,
-): Promise<boolean> {
-  if (!processLives(pid)) return false
-  if (started !== undefined && (await startOf(pid)) !== started) return false
-  return pid !== process.pid || activeStages.has(stage)
+/** Whether the process of a record is still there; without `started` any process of that ID counts. */
+export async function isRunning(owner: {
+  readonly pid: number
+  readonly started: string | undefined
+}): Promise<boolean> {
+  const { pid, started } = owner
+  return processLives(pid) && (started === undefined || (await startOf(pid)) === started)
 }
 
 function stillRunning(stage: string, pid: number): OperationError {
