@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -24,6 +23,7 @@ import { makeDevice, makeFifo } from '../os/nodes.ts'
 import { readBlob, readTree } from '../repository/read-blob.ts'
 import type { IndexedRepository } from '../repository/repository.ts'
 import { applyMetadata } from './apply-metadata.ts'
+import { partName, removeLeftParts } from './part-name.ts'
 import { contentDefect, type WrittenBlob } from './verify-content.ts'
 import { writeSparsely } from './write-sparsely.ts'
 
@@ -88,7 +88,7 @@ const TURN_MILLISECONDS = 25
 /**
  * Brings entries back. Every file appears under its name only when it is complete: written beside it as
  * `.holdfast-….part`, given its metadata, then renamed. What stood there before is replaced by files; folders are
- * merged into. Nothing is synchronized: a caller that needs it to survive a power cut does so when all is there.
+ * merged into. What a restore that was killed left half-written in them is removed. Nothing is synchronized: a caller that needs it to survive a power cut does so when all is there.
  *
  * Safe against a hostile repository: names are checked before a path is used, names that a folder lists twice are
  * refused, nothing is written through a symbolic link below a destination, and existing files are replaced rather than
@@ -128,6 +128,7 @@ class Restore {
 
   async run(items: readonly RestoreItem[]): Promise<RestoreResult> {
     this.#options.signal?.throwIfAborted()
+    removeLeftPartsBeside(items)
     await this.#entries(items)
     for (const { path, blobs } of this.#written) await this.#verify(path, blobs)
     return { ...this.#count, verifiedFiles: this.#verified.files, problems: this.#problems }
@@ -199,7 +200,8 @@ class Restore {
     this.#storageFailures = 0
     const present = lstatSync(destination, { throwIfNoEntry: false })
     if (present && !present.isDirectory()) throw obstructed(destination, `${kindOf(present)} stands in its place`)
-    if (!present) mkdirSync(destination, 0o700)
+    if (present) removeLeftParts(destination, new Set(children.map(({ name }) => name.toString('latin1'))))
+    else mkdirSync(destination, 0o700)
     return { children, wasPresent: present !== undefined }
   }
 
@@ -423,10 +425,22 @@ function parentOf(destination: Buffer, name: Buffer): Buffer {
   return destination.subarray(0, Math.max(destination.length - name.length - 1, 1))
 }
 
+/** In the folders that the entries themselves go to, which are none of the restore's own. */
+function removeLeftPartsBeside(items: readonly RestoreItem[]): void {
+  const names = new Map<string, Set<string>>()
+  for (const { destination } of items) {
+    const path = destination.toString('latin1')
+    const slash = path.lastIndexOf('/')
+    const folder = path.slice(0, Math.max(slash, 1))
+    names.set(folder, (names.get(folder) ?? new Set()).add(path.slice(slash + 1)))
+  }
+  for (const [folder, belonging] of names) removeLeftParts(Buffer.from(folder, 'latin1'), belonging)
+}
+
 /** In the same folder, hence on the same file system. */
 function temporaryBeside(destination: Buffer): Buffer {
   const folder = destination.subarray(0, destination.lastIndexOf(0x2f) + 1)
-  return Buffer.concat([folder, Buffer.from(`.holdfast-${randomBytes(6).toString('hex')}.part`)])
+  return Buffer.concat([folder, Buffer.from(partName())])
 }
 
 function makeSpecial(path: Buffer, node: TreeNode, destination: Buffer): void {
