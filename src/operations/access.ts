@@ -8,6 +8,8 @@ import type { Storage } from '../engine/storage/storage.ts'
 export interface RepositoryAccess {
   /** Absolute local path, or `s3:…`, `sftp:…`, `rest:…`, `rclone:…`. */
   readonly location: string
+  /** A storage of the caller's own, in place of the one at the location. */
+  readonly storage?: Storage
   /** Asked for once, when the repository is opened. */
   readonly password: () => Promise<Buffer>
   /** How long to wait for somebody else's lock, in milliseconds; 0 fails at once. */
@@ -60,6 +62,6 @@ async function open(access: RepositoryAccess, signal: AbortSignal | undefined): 
   }
 }
 
-export function storageAt(access: Pick<RepositoryAccess, 'location'>): Storage {
-  return storageFor(access.location)
+export function storageAt({ location, storage }: Pick<RepositoryAccess, 'location' | 'storage'>): Storage {
+  return storage ?? storageFor(location)
 }

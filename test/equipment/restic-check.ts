@@ -3,17 +3,17 @@ import { type Restic, runRestic } from './restic.ts'
 import { PASSWORD } from './test-repository.ts'
 
 /** Holds that restic reads all data of the repository without an error, a warning or a suggestion. */
-export function expectClean(repository: string, program: Restic = 'restic'): void {
-  expectCheck(repository, program, ['--read-data'])
+export function expectClean(repository: string, program: Restic = 'restic', password: Buffer = PASSWORD): void {
+  expectCheck(repository, program, ['--read-data'], password)
 }
 
 /** Holds that restic finds the structure of the repository without an error, a warning or a suggestion. */
 export function expectSound(repository: string, program: Restic = 'restic'): void {
-  expectCheck(repository, program, [])
+  expectCheck(repository, program, [], PASSWORD)
 }
 
-function expectCheck(repository: string, program: Restic, args: readonly string[]): void {
-  const { status, stdout, stderr } = runRestic(['check', ...args], { program, repository, password: PASSWORD })
+function expectCheck(repository: string, program: Restic, args: readonly string[], password: Buffer): void {
+  const { status, stdout, stderr } = runRestic(['check', ...args], { program, repository, password })
   assert.deepEqual([status, stderr], [0, ''])
   assert.match(stdout, /\nno errors were found\n$/)
   // Suggestions have no exit code of their own.

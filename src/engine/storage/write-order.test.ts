@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
-import { readFileSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
+import { canTrace, type SystemCall, traceSystemCalls } from '../../../test/equipment/trace-system-calls.ts'
 import { hashId } from '../format/id.ts'
 import { localStorage } from './local.ts'
 import type { FileName } from './storage.ts'
@@ -14,7 +14,7 @@ const KEY: FileName = { type: 'key', id: hashId(Buffer.from('key')) }
 const SHARD = PACK.id.slice(0, 2)
 const CONFIG: FileName = { type: 'config', id: '' }
 
-// What a power cut leaves cannot be tested here, but that the system was asked for the right things in the right order can.
+// What a power cut leaves is for test/robustness/power-cut.test.ts; here, that the system is asked for the right things in order.
 describe('the order of system calls', { skip: !canTrace() && 'needs strace' }, () => {
   it('content is safe before its name, the name before the answer, and then nobody may write', async (test) => {
     const folder = await repository(test)
@@ -140,10 +140,6 @@ describe('the order of system calls', { skip: !canTrace() && 'needs strace' }, (
 
 const NO_LINKS = ['--inject=?link,linkat:error=EPERM']
 
-function canTrace(): boolean {
-  return spawnSync('strace', ['-qq', '-o', '/dev/null', 'true']).status === 0
-}
-
 async function repository(test: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-order-'))
   test.after(() => rm(folder, { recursive: true, force: true }))
@@ -154,23 +150,6 @@ async function repository(test: TestContext): Promise<string> {
 function pathOfPack(folder: string): string {
   return join(folder, 'data', SHARD, PACK.id)
 }
-
-const CALLS = [
-  ['open', 'openat', 'close', 'write', 'writev', 'pwrite64', 'pwritev', 'fsync', 'fdatasync', 'mkdir', 'mkdirat'],
-  [
-    'link',
-    'linkat',
-    'unlink',
-    'unlinkat',
-    'rename',
-    'renameat',
-    'renameat2',
-    'chmod',
-    'fchmod',
-    'fchmodat',
-    'fchmodat2',
-  ],
-]
 
 /** Runs statements in a process of their own, and tells which of its system calls named something in the folder. */
 function trace(folder: string, statements: string, options: readonly string[] = []): string[] {
@@ -183,7 +162,6 @@ function codeOf(folder: string, statements: string, options: readonly string[]):
 }
 
 function traced(folder: string, statements: string, options: readonly string[]): { calls: string[]; output: string } {
-  const log = `${folder}-trace`
   const [storage, writer] = ['./local.ts', '../os/write-file-durably.ts'].map(
     (file) => new URL(file, import.meta.url).href,
   )
@@ -192,40 +170,16 @@ function traced(folder: string, statements: string, options: readonly string[]):
     import { writeFileDurably } from '${writer}'
     const storage = localStorage(${JSON.stringify(folder)})
     ${statements}`
-  // Whatever a machine does not have (`open` on ARM) strace is to pass over: hence the question marks.
-  const filter = `trace=${CALLS.flat().map((call) => `?${call}`)}`
-  const node = [process.execPath, '--input-type=module', '--eval', program]
-  try {
-    const output = execFileSync(
-      'strace',
-      ['-f', '-y', '-qq', '-s', '0', '-e', filter, ...options, '-o', log, ...node],
-      {
-        // One thread of the pool, lest a call that begins before another one ends be two half lines.
-        env: { ...process.env, UV_THREADPOOL_SIZE: '1' },
-        encoding: 'utf8',
-      },
-    )
-    const lines = readFileSync(log, 'utf8').split('\n')
-    return { calls: lines.flatMap((line) => describeCall(line, folder) ?? []), output }
-  } finally {
-    rmSync(log, { force: true })
-  }
+  const { calls, output } = traceSystemCalls(folder, ['--input-type=module', '--eval', program], options)
+  return { calls: calls.map((call) => describeCall(call, folder)), output }
 }
 
-/** A line of strace as `call paths mode`, with paths by what they are; `undefined` if it names nothing in the folder. */
-function describeCall(line: string, folder: string): string | undefined {
-  const [, call = '', rest = ''] = /^\d+ +(\w+)\((.*)$/.exec(line) ?? []
-  // Once by its name and once as what the descriptor is open on.
-  const paths = new Set(
-    [...rest.matchAll(/(?<=[<"])\/[^">]*/g)].map(([path]) => path).filter((path) => path.startsWith(folder)),
-  )
-  if (paths.size === 0) return undefined
-  const name = call.replace(/^(?:p?(write)|f?(open|link|unlink|rename|chmod|mkdir))(?:at|v|64)?2?$/, '$1$2')
-  const words = [rest.includes('O_CREAT') ? 'create' : name, ...[...paths].map((path) => describePath(path, folder))]
-  if (rest.includes('O_EXCL')) words.push('O_EXCL')
-  const mode = /, (0[0-7]+)\)/.exec(rest)?.[1]
+/** `call paths mode`, with paths by what they are. */
+function describeCall({ name, paths, creates, isExclusive, mode, failed }: SystemCall, folder: string): string {
+  const words = [creates ? 'create' : name, ...new Set(paths.map((path) => describePath(path, folder)))]
+  if (isExclusive) words.push('O_EXCL')
   if (mode !== undefined) words.push(mode)
-  if (rest.includes(' = -1 ')) words.push('failed')
+  if (failed) words.push('failed')
   return words.join(' ')
 }
 
