@@ -51,4 +51,12 @@ export {
 export { localStorage } from './storage/local.ts'
 export { memoryStorage } from './storage/memory.ts'
 export { storageFor } from './storage/open-storage.ts'
-export type { ByteRange, FileName, FileType, Storage, StorageReader, StoredFile } from './storage/storage.ts'
+export type {
+  ByteRange,
+  FileName,
+  FilesBeside,
+  FileType,
+  Storage,
+  StorageReader,
+  StoredFile,
+} from './storage/storage.ts'

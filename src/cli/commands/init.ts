@@ -72,7 +72,7 @@ async function init(invocation: Invocation<Options>): Promise<Outcome> {
 }
 
 async function makeEmptyRepository(invocation: Invocation<Options>): Promise<Outcome> {
-  const { globals, options, screen, signal } = invocation
+  const { globals, options, screen, signal, warn } = invocation
   const given = (['yes', 'dryRun', 'replace', 'hostRoot', 'stateDir'] as const).filter((name) => options[name])
   if (given.length > 0 || options.seal.length > 0) {
     throw new CliError('USAGE', 'Cannot tell whether an application or an empty repository is meant', {
@@ -89,17 +89,19 @@ async function makeEmptyRepository(invocation: Invocation<Options>): Promise<Out
   ])
   const access = await repositoryAccess(invocation, undefined, { isNew: true })
   const chunkerOf = options.copyChunkerParams ? await sourceAccess(invocation, undefined) : undefined
-  const { id, location, version } = await makeRepository(access, {
+  const { id, location, version, findings } = await makeRepository(access, {
     version: options.repositoryVersion === '1' ? 1 : 2,
     chunkerOf,
     signal,
   })
   const shown = withoutCredentials(location)
+  for (const { message, hint } of findings) warn(message, hint)
   if (globals.json) {
     screen.json({ message_type: 'initialized', id, repository: shown, version })
     return 'succeeded'
   }
   screen.say(`Created repository ${id.slice(0, 10)} at ${shown}, format version ${version}`)
+  if (findings.length === 0) screen.say('RECOVERY.txt in it says how to get everything back, also without Holdfast')
   screen.say('Its password is the only way into it: store it where it outlives this machine')
   return 'succeeded'
 }

@@ -40,6 +40,23 @@ export function describeStorage(
       for (const type of FILE_TYPES) assert.deepEqual(await listed(storage, type), [])
     })
 
+    promise('a file beside the repository is replaced whole, and is in no listing', async (storage) => {
+      const beside = storage.beside!
+      assert.equal(await beside.read('NOTE.txt'), undefined)
+      for (const content of [randomBytes(100_000), Buffer.alloc(0), Buffer.from('last')]) {
+        await beside.write('NOTE.txt', content)
+        assert.deepEqual(await beside.read('NOTE.txt'), content)
+      }
+      for (const type of FILE_TYPES) assert.deepEqual(await listed(storage, type), [])
+      const aborted = AbortSignal.abort(new Error('enough'))
+      await assert.rejects(beside.write('NOTE.txt', Buffer.from('x'), aborted), /enough/)
+      await assert.rejects(beside.read('NOTE.txt', aborted), /enough/)
+      for (const name of ['', '.', '..', 'config', 'keys', 'data/x', '../x', '/x', '-x', 'a\0b', 'x'.repeat(101)]) {
+        await assert.rejects(beside.read(name), { code: 'INVALID_ID' })
+        await assert.rejects(beside.write(name, Buffer.from('x')), { code: 'INVALID_ID' })
+      }
+    })
+
     promise('every file is listed once, under its type, with its size', async (storage) => {
       const expected = new Map<FileType, string[]>()
       for (const type of FILE_TYPES) {

@@ -68,6 +68,7 @@ export function withFaults(storage: Storage, plan: readonly Fault[]): FaultyStor
   return {
     location: storage.location,
     fired,
+    ...(storage.beside === undefined ? {} : { beside: storage.beside }), // nothing depends on what lies there
 
     async *list(type, signal) {
       const fault = next('list', type)

@@ -38,6 +38,15 @@ export function pathOf({ type, id }: FileName): string {
   return type === 'pack' ? `${FOLDERS.pack}/${id.slice(0, 2)}/${id}` : `${FOLDERS[type]}/${id}`
 }
 
+/** The path of a file that lies beside a repository's own. Throws `INVALID_ID` for a name that could be taken for one of those. */
+export function pathBeside(name: string): string {
+  if (/^[A-Za-z0-9][\w.-]{0,99}$/.test(name) && name !== 'config' && !TYPE_FOLDERS.includes(name)) return name
+  throw new EngineError('INVALID_ID', `Cannot use ${JSON.stringify(name)} as the name of a file beside a repository`)
+}
+
+/** More than any file beside a repository has, in bytes. */
+export const BESIDE_LIMIT = 1024 * 1024
+
 /** For messages: `config`, `pack 3f2a…` with all digits. */
 export function describeName({ type, id }: FileName): string {
   return type === 'config' ? 'config' : `${type} ${id}`

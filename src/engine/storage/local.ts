@@ -6,7 +6,7 @@ import { isId } from '../format/id.ts'
 import { codeOfErrno, errnoOf } from '../os/errno.ts'
 import { synchronizeFolder, writeFileDurably } from '../os/write-file-durably.ts'
 import { resolveRange, truncated } from './byte-range.ts'
-import { describeName, folderOf, PACK_FOLDERS, pathOf, TYPE_FOLDERS } from './layout.ts'
+import { BESIDE_LIMIT, describeName, folderOf, PACK_FOLDERS, pathBeside, pathOf, TYPE_FOLDERS } from './layout.ts'
 import type { FileName, FileType, Storage, StoredFile } from './storage.ts'
 
 /** What an aborting signal waits for at most. */
@@ -112,6 +112,33 @@ export function localStorage(directory: string): Storage {
 
   return {
     location,
+
+    beside: {
+      async read(name, signal) {
+        const path = join(location, pathBeside(name))
+        return attempt(`read ${name}`, undefined, signal, async () => {
+          const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
+            if (errnoOf(error) === 'ENOENT') return undefined
+            throw error
+          })
+          if (handle === undefined) return undefined
+          await using file = handle
+          const stats = await file.stat()
+          if (!stats.isFile()) throw new Error('found something else than a regular file')
+          if (stats.size > BESIDE_LIMIT) {
+            throw new EngineError('HOSTILE', `Cannot read ${path}: it has ${stats.size} bytes`, { facts: { path } })
+          }
+          return file.readFile()
+        })
+      },
+
+      async write(name, content, signal) {
+        const path = join(location, pathBeside(name))
+        await attempt(`write ${name}`, undefined, signal, async () => {
+          await writeFileDurably(path, content, { mode: (await isGroupReadable()) ? 0o440 : 0o400, signal })
+        })
+      },
+    },
 
     async *list(type, signal) {
       const files = listFiles(type, signal)

@@ -1,11 +1,12 @@
 import { EngineError } from '../error.ts'
 import { resolveRange } from './byte-range.ts'
-import { describeName, pathOf } from './layout.ts'
+import { describeName, pathBeside, pathOf } from './layout.ts'
 import type { FileName, Storage } from './storage.ts'
 
 /** A repository that is gone with the process: for tests and rehearsals. It exists from the start. */
 export function memoryStorage(location = 'memory'): Storage {
   const files = new Map<string, { name: FileName; content: Buffer }>()
+  const beside = new Map<string, Buffer>()
 
   function find(name: FileName): Buffer {
     const file = files.get(pathOf(name))
@@ -17,6 +18,18 @@ export function memoryStorage(location = 'memory'): Storage {
 
   return {
     location,
+
+    beside: {
+      async read(name, signal) {
+        signal?.throwIfAborted()
+        const content = beside.get(pathBeside(name))
+        return content && Buffer.from(content)
+      },
+      async write(name, content, signal) {
+        signal?.throwIfAborted()
+        beside.set(pathBeside(name), Buffer.from(content))
+      },
+    },
 
     async *list(type, signal) {
       signal?.throwIfAborted()

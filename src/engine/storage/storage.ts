@@ -45,7 +45,23 @@ export interface StorageReader {
   size(name: FileName, signal?: AbortSignal): Promise<number>
 }
 
+/**
+ * Files for people, at the top of a repository: how to get everything back, and with what. They belong to no type and are in
+ * no listing, and restic passes them over. Names are letters, digits, `.`, `_` and `-`, and none of the layout's: anything
+ * else rejects with `INVALID_ID`.
+ */
+export interface FilesBeside {
+  /** `undefined` where there is none. More than 1 MiB rejects with `HOSTILE`: nothing of ours is as large. */
+  read(name: string, signal?: AbortSignal): Promise<Buffer | undefined>
+
+  /** Puts the file in the place of one of that name, in one step; durable like `Storage.write`. */
+  write(name: string, content: Buffer, signal?: AbortSignal): Promise<void>
+}
+
 export interface Storage extends StorageReader {
+  /** Absent where a storage has no room for other files than a repository's, as a REST server. */
+  readonly beside?: FilesBeside
+
   /**
    * Makes the location and the layout in it. Leaves what is there already as it is; a location that is not a folder
    * rejects with `NOT_A_DIRECTORY`.

@@ -22,6 +22,7 @@ import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots, appTag, componentTag, PARTIAL } from '../app-snapshots.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
+import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
 import { type Manifest, SELF } from '../manifest.ts'
 import { runOperation } from '../run-operation.ts'
 import { readManifest } from '../snapshot-files.ts'
@@ -181,6 +182,7 @@ class ApplicationBackup {
     const snapshot = this.#snapshot(tree, archived, writer, previous)
     const id = await writeSnapshot(repository, snapshot, signal)
 
+    for (const finding of await placeRecoveryProgram(plain.storage, signal)) this.#find(finding)
     observe({ type: 'phase', phase: 'verify' })
     await this.#inspect(plain, { id, snapshot }, snapshots)
     return {

@@ -26,6 +26,7 @@ import {
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
+import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
 import { runOperation } from '../run-operation.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { backupSummary, snapshotSummary } from './backup-summary.ts'
@@ -86,6 +87,10 @@ async function backupInto(plain: Repository, options: BackupPathsOptions): Promi
   const sink = writer ?? discardingSink(repository.index)
   const excluded = createExclusion(options.exclude ?? [], '/')
   const findings: Finding[] = []
+  const find = (finding: Finding) => {
+    findings.push(finding)
+    observe({ type: 'finding', finding })
+  }
   observe({ type: 'phase', phase: 'archive' })
   const targets = options.paths.map((path) => Buffer.from(path))
   const archiveOptions: ArchiveIntoOptions = {
@@ -93,11 +98,7 @@ async function backupInto(plain: Repository, options: BackupPathsOptions): Promi
     // Paths are as they were given; patterns are about where files really lie.
     select: (path, stats) => !excluded(absolute(path), stats.isDirectory()),
     signal,
-    onProblem: (problem) => {
-      const finding = findingOf(problem)
-      findings.push(finding)
-      observe({ type: 'finding', finding })
-    },
+    onProblem: (problem) => find(findingOf(problem)),
     onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),
   }
   const archived = writer
@@ -136,6 +137,7 @@ async function backupInto(plain: Repository, options: BackupPathsOptions): Promi
         signal,
       )
     : undefined
+  if (writer) for (const finding of await placeRecoveryProgram(plain.storage, signal)) find(finding)
   return {
     outcome: findings.some(({ severity }) => severity === 'error') ? 'incomplete' : 'succeeded',
     snapshot,

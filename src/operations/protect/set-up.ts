@@ -8,6 +8,7 @@ import { writeFileDurably } from '../../engine/os/write-file-durably.ts'
 import { createRepository, openRepository } from '../../engine/repository/repository.ts'
 import { storageAt } from '../access.ts'
 import { OperationError } from '../error.ts'
+import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
 import { stamp } from '../restore/restore-in-place.ts'
 import { exists, type ProtectionPlan } from './plan-protection.ts'
 
@@ -95,6 +96,7 @@ async function ensureRepository(
   const storage = storageAt({ location })
   try {
     await createRepository(storage, { password, signal })
+    await placeRecoveryProgram(storage, signal) // where it cannot be, the first backup says so
     return true
   } catch (error) {
     if (!(error instanceof EngineError && error.code === 'REPOSITORY_EXISTS')) throw error
