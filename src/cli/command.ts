@@ -1,4 +1,5 @@
 import type { Command, CommanderError } from 'commander'
+import type { Finding } from '../application/finding.ts'
 import type { Observer, OperationEvent, Outcome } from '../operations/event.ts'
 import { CliError } from './error.ts'
 import type { ExitName } from './exit-code.ts'
@@ -40,6 +41,12 @@ export interface Invocation<Options> {
   readonly style: Style
   /** Shows a warning on standard error, with `--json` as a `finding` on standard output. */
   warn(message: string, hint?: string): void
+  /**
+   * Shows a finding on standard error, also with `--json`: for commands whose standard output is one document, or data.
+   *
+   * @param facts further fields with `--json`
+   */
+  complain(finding: Finding, facts?: Readonly<Record<string, string>>): void
   /** Observer for an operation: text, progress line, JSON and log file, as the options want it. */
   observe(options?: ObserveOptions): Observer
 }

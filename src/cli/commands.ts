@@ -1,10 +1,13 @@
 import type { CommandModule } from './command.ts'
 import { backupCommand } from './commands/backup.ts'
+import { catCommand } from './commands/cat.ts'
 import { checkCommand } from './commands/check.ts'
 import { completionCommand } from './commands/completion.ts'
 import { copyCommand } from './commands/copy.ts'
 import { demoCommand } from './commands/demo.ts'
+import { diffCommand } from './commands/diff.ts'
 import { dumpCommand } from './commands/dump.ts'
+import { findCommand } from './commands/find.ts'
 import { forgetCommand } from './commands/forget.ts'
 import { initCommand } from './commands/init.ts'
 import { keyCommand } from './commands/key.ts'
@@ -15,6 +18,7 @@ import { repairCommand } from './commands/repair.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { scrubCommand } from './commands/scrub.ts'
 import { snapshotsCommand } from './commands/snapshots.ts'
+import { statsCommand } from './commands/stats.ts'
 import { tagCommand } from './commands/tag.ts'
 import { unlockCommand } from './commands/unlock.ts'
 import { verifyCommand } from './commands/verify.ts'
@@ -27,6 +31,10 @@ export const commandModules: readonly CommandModule[] = [
   backupCommand,
   snapshotsCommand,
   lsCommand,
+  findCommand,
+  diffCommand,
+  statsCommand,
+  catCommand,
   checkCommand,
   scrubCommand,
   verifyCommand,

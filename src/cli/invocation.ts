@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { Finding } from '../application/finding.ts'
 import { EngineError } from '../engine/error.ts'
 import { combine, type Observer, type Outcome } from '../operations/event.ts'
 import type { CommandContext, Invocation } from './command.ts'
@@ -8,6 +9,7 @@ import { unwrapAbort } from './exit-code.ts'
 import { readGlobalOptions } from './global-options.ts'
 import type { Io } from './io.ts'
 import { printJsonEvents } from './json-printer.ts'
+import { jsonText } from './json-text.ts'
 import { type LogFile, openLogFile } from './log-file.ts'
 import { createProgressLine } from './progress-line.ts'
 import { createScreen } from './screen.ts'
@@ -29,6 +31,8 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
         using cleanup = new DisposableStack()
         const screen = cleanup.use(createScreen(io, globals))
         const logs: LogFile[] = []
+        const formatComplaint = (finding: Finding) =>
+          formatFinding(finding, styleFor(io.colour('stderr')), io.isTerminal('stderr') ? io.columns() : undefined)
         const warn = (message: string, hint?: string) => {
           const finding = {
             severity: 'warning',
@@ -37,12 +41,13 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
             ...(hint === undefined ? {} : { hint }),
           } as const
           if (globals.json) screen.json({ message_type: 'finding', ...finding })
-          else
-            screen.complain(
-              formatFinding(finding, styleFor(io.colour('stderr')), io.isTerminal('stderr') ? io.columns() : undefined),
-            )
+          else screen.complain(formatComplaint(finding))
           for (const log of logs) log.observe({ type: 'finding', finding })
         }
+        const complain: Invocation<unknown>['complain'] = (finding, facts) =>
+          screen.complain(
+            globals.json ? jsonText({ message_type: 'finding', ...finding, ...facts }) : formatComplaint(finding),
+          )
         const interruption = cleanup.use(
           listenForSignals(io.signals, {
             onInterrupt() {
@@ -83,6 +88,7 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
             screen,
             style: styleFor(io.colour('stdout')),
             warn,
+            complain,
             observe,
           })
           report(outcome ?? 'succeeded')

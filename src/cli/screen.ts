@@ -1,5 +1,6 @@
 import type { Io, OutputName } from './io.ts'
-import { escapeAllButColours, escapeJson } from './terminal-text.ts'
+import { jsonText } from './json-text.ts'
+import { escapeAllButColours } from './terminal-text.ts'
 
 export interface ScreenOptions {
   /** Standard output belongs to programs: what is written for people goes to standard error. */
@@ -65,7 +66,7 @@ export function createScreen(io: Io, { json, quiet }: ScreenOptions): Screen {
       write('stderr', escapeAllButColours(text))
     },
     json(message) {
-      write('stdout', toJsonLine(message))
+      write('stdout', jsonText(message))
     },
     giveOutputToData() {
       textStream = 'stderr'
@@ -95,14 +96,4 @@ export function createScreen(io: Io, { json, quiet }: ScreenOptions): Screen {
       shown = undefined
     },
   }
-}
-
-/** JSON on one line. Whole numbers that JSON readers would round become strings. */
-function toJsonLine(message: JsonMessage): string {
-  return escapeJson(
-    JSON.stringify(message, (_, value: unknown) => {
-      if (typeof value !== 'bigint') return value
-      return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value)
-    }),
-  )
 }

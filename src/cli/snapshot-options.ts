@@ -17,6 +17,8 @@ export interface SnapshotOptions {
 /** What the page of a command says about the name of a snapshot. */
 export const SNAPSHOT_ARGUMENT = 'latest (the default), or the beginning of an ID'
 
+export const SUBFOLDER_ARGUMENT = `${SNAPSHOT_ARGUMENT}, or either with :/folder`
+
 export function addSnapshotOptions(command: Command): Command {
   return command
     .option('--at <date>', 'the newest snapshot that is not newer, as in 2026-11-01 or "2026-11-01 14:30"', parseAt)
@@ -71,4 +73,10 @@ export function splitOperands(operands: readonly string[]): { name: string | und
   return first === undefined || first.startsWith('/')
     ? { name: undefined, paths: operands }
     : { name: first, paths: rest }
+}
+
+/** restic's `SNAPSHOT:/folder`. */
+export function splitSubfolder(text: string | undefined): { name: string | undefined; subfolder: string | undefined } {
+  const [, name, subfolder] = /^([^:]*):(.+)$/s.exec(text ?? '') ?? []
+  return subfolder === undefined ? { name: text, subfolder: undefined } : { name: name || undefined, subfolder }
 }

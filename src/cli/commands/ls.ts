@@ -1,19 +1,29 @@
-import type { ListedFile } from '../../operations/browse/list-files.ts'
+import { Option } from 'commander'
+import type { FileListener } from '../../operations/browse/list-files.ts'
+import type { FileOrder } from '../../operations/browse/sort-files.ts'
 import { addCommand, type CommandModule, collect, type Invocation } from '../command.ts'
+import { CliError } from '../error.ts'
 import { formatDate, shortId } from '../format.ts'
 import {
   addSnapshotOptions,
-  SNAPSHOT_ARGUMENT,
   type SnapshotOptions,
+  SUBFOLDER_ARGUMENT,
   snapshotChoice,
   splitOperands,
+  splitSubfolder,
 } from '../snapshot-options.ts'
-import { escapeName, escapeText } from '../terminal-text.ts'
+import { escapeText } from '../terminal-text.ts'
 
 interface Options extends SnapshotOptions {
-  readonly long?: boolean
-  readonly recursive?: boolean
+  readonly long: boolean
+  readonly recursive: boolean
+  readonly humanReadable: boolean
+  readonly ncdu: boolean
+  readonly sort: FileOrder
+  readonly reverse: boolean
 }
+
+const ORDERS: readonly FileOrder[] = ['name', 'size', 'time', 'mtime', 'atime', 'ctime', 'extension']
 
 export const lsCommand: CommandModule = {
   name: 'ls',
@@ -23,66 +33,60 @@ export const lsCommand: CommandModule = {
       topic: 'look',
       summary: 'list what is in a snapshot',
       description:
-        'Without a path everything is listed. With one: what it names, and what lies directly in it.\n\n' +
+        'Without a path everything is listed. With one: what it names, and what lies directly in it. Of SNAPSHOT:/folder what is in the folder, with paths that begin there.\n\n' +
         'With --json, as restic: first the snapshot, then one object a line with name, type, path, uid, gid, size, mode, permissions, mtime, atime, ctime, inode. Their message_type is snapshot and node.',
-      arguments: { snapshot: SNAPSHOT_ARGUMENT, path: 'absolute paths in the snapshot' },
+      arguments: { snapshot: SUBFOLDER_ARGUMENT, path: 'absolute paths in the snapshot' },
       examples: [
         { run: 'holdfast ls', does: 'Everything in the latest snapshot' },
         { run: 'holdfast ls --at 2026-11-01 -l /opt/app/data', does: 'A folder as it was on a day' },
+        { run: 'holdfast ls -l --human-readable --sort size --reverse', does: 'The largest files first' },
+        { run: 'holdfast ls --ncdu | ncdu -f -', does: 'Look around in it with ncdu' },
       ],
       exits: ['no-repository', 'locked', 'wrong-password'],
     })
     addSnapshotOptions(command)
       .option('--path <path>', 'only snapshots that name this path count as the latest (repeatable)', collect, [])
-      .option('-l, --long', 'with mode, owner, size and time')
-      .option('--recursive', 'go into the folders below the paths')
+      .option('-l, --long', 'with mode, owner, size and time', false)
+      .option('--human-readable', 'sizes as in 12.3 MiB', false)
+      .option('--recursive', 'go into the folders below the paths', false)
+      .addOption(new Option('-s, --sort <by>', 'in this order').choices(ORDERS).default('name'))
+      .option('--reverse', 'the other way round', false)
+      .option('--ncdu', 'in the format that ncdu reads', false)
       .action(context.action<Options>(list))
   },
 }
 
 async function list(invocation: Invocation<Options>): Promise<void> {
-  const { globals, options, screen, signal, style } = invocation
-  const [{ listFiles }, { findRepositoryConfig, repositoryAccess }, { dateOf, snapshotJson }, modes, timestamps] =
-    await Promise.all([
-      import('../../operations/browse/list-files.ts'),
-      import('../repository-access.ts'),
-      import('../snapshot-json.ts'),
-      import('../mode-text.ts'),
-      import('../../engine/format/timestamp.ts'),
-    ])
-  const { name, paths } = splitOperands(invocation.operands)
+  const { globals, options, signal } = invocation
+  const { sort, reverse, recursive } = options
+  if (options.ncdu && (globals.json || sort !== 'name' || reverse)) {
+    throw new CliError('USAGE', 'Cannot use --ncdu together with --json, --sort or --reverse')
+  }
+  const [{ listFiles }, { findRepositoryConfig, repositoryAccess }] = await Promise.all([
+    import('../../operations/browse/list-files.ts'),
+    import('../repository-access.ts'),
+  ])
+  const { name: operand, paths } = splitOperands(invocation.operands)
+  const { name, subfolder } = splitSubfolder(operand)
   const config = await findRepositoryConfig(invocation)
   const access = await repositoryAccess(invocation, config)
   const choice = await snapshotChoice(name, options, config)
+  const printer = options.ncdu ? await ncduPrinter(invocation) : await linePrinter(invocation)
+  await listFiles(access, { choice, subfolder, paths, recursive, sort, reverse, signal }, printer)
+  printer.end?.()
+}
 
-  const nodeJson = ({ path, node }: ListedFile) => ({
-    name: node.name.toString(),
-    type: node.type,
-    path: path.toString(),
-    uid: node.uid,
-    gid: node.gid,
-    size: node.type === 'file' ? node.size : undefined,
-    mode: node.mode,
-    permissions: modes.goModeText(node.mode),
-    mtime: timestamps.formatTimestamp(node.mtime),
-    atime: timestamps.formatTimestamp(node.atime),
-    ctime: timestamps.formatTimestamp(node.ctime),
-    inode: node.inode,
-    message_type: 'node' as const,
-    struct_type: 'node',
-  })
-  const longLine = ({ path, node }: ListedFile) => {
-    const owner = `${escapeText(node.user || String(node.uid))} ${escapeText(node.group || String(node.gid))}`
-    const to = node.linkTarget === undefined ? '' : ` -> ${escapeName(node.linkTarget)}`
-    const size = String(node.type === 'file' ? node.size : 0)
-    const time = formatDate(dateOf(node.mtime))
-    return `${modes.modeText(node.type, node.mode)}  ${owner.padEnd(12)}  ${size.padStart(10)}  ${time}  ${escapeName(path)}${to}`
-  }
+interface Printer extends FileListener {
+  end?(): void
+}
 
-  await listFiles(
-    access,
-    { choice, paths, recursive: options.recursive ?? false, signal },
-    ({ id, snapshot }) => {
+async function linePrinter({ globals, options, screen, style }: Invocation<Options>): Promise<Printer> {
+  const [{ fileLine, listedJson }, { dateOf, snapshotJson }] = await Promise.all([
+    import('../file-text.ts'),
+    import('../snapshot-json.ts'),
+  ])
+  return {
+    snapshot({ id, snapshot }) {
       if (globals.json) {
         screen.json({ ...snapshotJson(id, snapshot), message_type: 'snapshot', struct_type: 'snapshot' })
       } else {
@@ -90,9 +94,37 @@ async function list(invocation: Invocation<Options>): Promise<void> {
         screen.say(style.dim(`snapshot ${shortId(id)} of ${when}, host ${escapeText(snapshot.hostname)}:`))
       }
     },
-    (file) => {
-      if (globals.json) screen.json(nodeJson(file))
-      else screen.print(options.long ? longLine(file) : escapeName(file.path))
+    file({ path, node }) {
+      if (globals.json) screen.json({ ...listedJson(path, node), message_type: 'node', struct_type: 'node' })
+      else screen.print(fileLine(path, node, options))
     },
-  )
+  }
+}
+
+/** Nested lists, each begun by the folder whose content follows, as ncdu exports them (its format 1.2). */
+async function ncduPrinter({ io }: Invocation<Options>): Promise<Printer> {
+  const [{ ncduJson }, { jsonText }, { snapshotJson }] = await Promise.all([
+    import('../file-text.ts'),
+    import('../json-text.ts'),
+    import('../snapshot-json.ts'),
+  ])
+  let depth = 1
+  const entry: FileListener['file'] = ({ node }) => {
+    io.stdout.write(`,\n${'  '.repeat(depth)}${node.type === 'dir' ? '[' : ''}${jsonText(ncduJson(node))}`)
+    if (node.type === 'dir') depth += 1
+  }
+  return {
+    snapshot({ id, snapshot }) {
+      io.stdout.write(`[1, 2, ${jsonText(snapshotJson(id, snapshot))}, [{"name":"/"}`)
+    },
+    file: entry,
+    passed: entry,
+    leave() {
+      depth -= 1
+      io.stdout.write(']')
+    },
+    end() {
+      io.stdout.write('\n]\n]\n')
+    },
+  }
 }

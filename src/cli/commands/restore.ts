@@ -9,7 +9,13 @@ import type { SnapshotChoice } from '../../operations/restore/snapshot-choice.ts
 import { confirm, requireAnswers } from '../ask.ts'
 import { addCommand, type CommandModule, collect, type Invocation } from '../command.ts'
 import { CliError } from '../error.ts'
-import { addSnapshotOptions, collectList, type SnapshotOptions, snapshotChoice } from '../snapshot-options.ts'
+import {
+  addSnapshotOptions,
+  collectList,
+  type SnapshotOptions,
+  snapshotChoice,
+  splitSubfolder,
+} from '../snapshot-options.ts'
 
 interface Options extends SnapshotOptions {
   readonly target?: string
@@ -223,10 +229,4 @@ function refuseMisplaced({ target, yes, dryRun, stop, unseal, withoutSecrets, ..
 
 function identitiesOf({ io, options }: Invocation<Options>, config: Config | undefined): string[] {
   return [...options.identity.map((file) => resolve(io.cwd, file)), ...(config?.unsealIdentities ?? [])]
-}
-
-/** restic's `SNAPSHOT:/folder`. */
-function splitSubfolder(text: string | undefined): { name: string | undefined; subfolder: string | undefined } {
-  const [, name, subfolder] = /^([^:]*):(.+)$/s.exec(text ?? '') ?? []
-  return subfolder === undefined ? { name: text, subfolder: undefined } : { name: name || undefined, subfolder }
 }

@@ -165,7 +165,8 @@ function memoryOf({ N, r, p }: ScryptParameters): number {
   return 128 * r * (N + p + 2)
 }
 
-function encodeMasterKey({ encrypt, macK, macR }: MasterKey): Buffer {
+/** Its JSON, as a key file holds it sealed. It opens the repository: handle it as the password. */
+export function encodeMasterKey({ encrypt, macK, macR }: MasterKey): Buffer {
   const [k, r, e] = [macK, macR, encrypt].map((part) => part.toString('base64'))
   return Buffer.from(`{"mac":{"k":"${k}","r":"${r}"},"encrypt":"${e}"}`)
 }

@@ -40,7 +40,8 @@ export async function listKeys(repository: Repository, signal?: AbortSignal): Pr
   }
 }
 
-async function readKeyFile(repository: Repository, id: KeyId, signal: AbortSignal | undefined): Promise<Buffer> {
+/** The content of a key file, held against its name: JSON in the clear, with the master key sealed in it. Rejects with `CORRUPT`. */
+export async function readKeyFile(repository: Repository, id: KeyId, signal: AbortSignal | undefined): Promise<Buffer> {
   const bytes = await repository.storage.read({ type: 'key', id }, undefined, signal)
   if (hashId<KeyId>(bytes) === id) return bytes
   throw new EngineError(

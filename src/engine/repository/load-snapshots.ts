@@ -1,3 +1,5 @@
+import type { EngineError } from '../error.ts'
+import type { SnapshotId } from '../format/id.ts'
 import type { Repository } from './repository.ts'
 import {
   byTime,
@@ -16,12 +18,13 @@ export interface SnapshotsWanted {
 
 /**
  * The snapshots that are meant, each once, oldest first. Rejects at the first that cannot be read: whether it is one of them
- * nobody knows.
+ * nobody knows. A caller that only looks takes note of it and gets the others.
  */
 export async function loadSnapshots(
   repository: Repository,
   wanted: SnapshotsWanted,
   signal?: AbortSignal,
+  onUnreadable?: (id: SnapshotId, error: EngineError) => void,
 ): Promise<StoredSnapshot[]> {
   const { names = [], filter = {} } = wanted
   const found = new Map<string, StoredSnapshot>()
@@ -31,8 +34,10 @@ export async function loadSnapshots(
   }
   if (names.length === 0) {
     for await (const result of readSnapshots(repository, signal)) {
-      if ('error' in result) throw result.error
-      if (fitsFilter(result.snapshot, filter)) found.set(result.id, result)
+      if ('error' in result) {
+        if (!onUnreadable) throw result.error
+        onUnreadable(result.id, result.error)
+      } else if (fitsFilter(result.snapshot, filter)) found.set(result.id, result)
     }
   }
   return [...found.values()].sort(byTime)

@@ -18,8 +18,8 @@ export interface SnapshotGroupKey {
   readonly tags: readonly string[]
 }
 
-export interface SnapshotGroup extends SnapshotGroupKey {
-  readonly snapshots: readonly StoredSnapshot[]
+export interface SnapshotGroup<S extends StoredSnapshot = StoredSnapshot> extends SnapshotGroupKey {
+  readonly snapshots: readonly S[]
 }
 
 /** Reads restic's `--group-by`: `host`, `paths` and `tags` between commas, `''` for one group of all. Undefined for anything else. */
@@ -30,8 +30,11 @@ export function parseGrouping(text: string): SnapshotGrouping | undefined {
 }
 
 /** The groups in order of host, paths and tags; the snapshots of each as they came. */
-export function groupSnapshots(snapshots: readonly StoredSnapshot[], grouping: SnapshotGrouping): SnapshotGroup[] {
-  const groups = new Map<string, SnapshotGroupKey & { readonly snapshots: StoredSnapshot[] }>()
+export function groupSnapshots<S extends StoredSnapshot>(
+  snapshots: readonly S[],
+  grouping: SnapshotGrouping,
+): SnapshotGroup<S>[] {
+  const groups = new Map<string, SnapshotGroupKey & { readonly snapshots: S[] }>()
   for (const stored of snapshots) {
     const key = keyOf(stored.snapshot, grouping)
     const text = JSON.stringify([key.host, key.paths, key.tags])

@@ -2,7 +2,7 @@ import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import { chooseSnapshot, type SnapshotChoice } from '../restore/snapshot-choice.ts'
 import { findNode, readContent } from '../snapshot-files.ts'
-import { noPath } from './list-files.ts'
+import { noPath } from './find-folder.ts'
 
 /** Writes the content of one file of a snapshot; every byte is held against its hash before it is written. */
 export async function dumpFile(

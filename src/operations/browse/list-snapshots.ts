@@ -1,13 +1,8 @@
 import type { CodedError } from '../../engine/error.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
+import { loadSnapshots, type SnapshotsWanted } from '../../engine/repository/load-snapshots.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
-import {
-  byTime,
-  fitsFilter,
-  readSnapshots,
-  type SnapshotFilter,
-  type StoredSnapshot,
-} from '../../engine/repository/snapshots.ts'
+import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import type { Manifest } from '../manifest.ts'
 import { readManifest } from '../snapshot-files.ts'
@@ -23,24 +18,20 @@ export interface SnapshotList {
   readonly unreadable: readonly { readonly id: string; readonly error: CodedError }[]
 }
 
-export interface ListSnapshotsOptions {
-  readonly filter: SnapshotFilter
+export interface ListSnapshotsOptions extends SnapshotsWanted {
   /** Read their manifests too: that takes the index and some blobs of each. */
   readonly manifests?: boolean
   readonly signal: AbortSignal
 }
 
 export async function listSnapshots(access: RepositoryAccess, options: ListSnapshotsOptions): Promise<SnapshotList> {
-  const { filter, signal } = options
+  const { names, filter, signal } = options
   return withRepository(access, { lock: 'shared', signal }, async (repository, lockSignal) => {
-    const found: StoredSnapshot[] = []
     const unreadable: { id: string; error: CodedError }[] = []
-    for await (const result of readSnapshots(repository, lockSignal)) {
-      if ('error' in result) unreadable.push(result)
-      else if (fitsFilter(result.snapshot, filter)) found.push(result)
-    }
-    const sorted = found.sort(byTime)
-    const snapshots = options.manifests ? await withManifests(repository, sorted, lockSignal) : sorted
+    const found = await loadSnapshots(repository, { names, filter }, lockSignal, (id, error) => {
+      unreadable.push({ id, error })
+    })
+    const snapshots = options.manifests ? await withManifests(repository, found, lockSignal) : found
     return { snapshots, unreadable }
   })
 }

@@ -29,16 +29,23 @@ export interface ChosenSnapshot {
   readonly manifestProblem?: CodedError | undefined
 }
 
+/** The snapshot that is meant. Rejects as `findSnapshot` and `findAppSnapshot` do. */
+export async function findStored(
+  plain: Repository,
+  { name, app, components, notAfter, filter }: SnapshotChoice,
+  signal?: AbortSignal,
+): Promise<StoredSnapshot> {
+  return app === undefined
+    ? findSnapshot(plain, { name, ...filter, ...(notAfter === undefined ? {} : { notAfter }) }, signal)
+    : findAppSnapshot(plain, { app, name, components, notAfter }, signal)
+}
+
 export async function chooseSnapshot(
   plain: Repository,
   choice: SnapshotChoice,
   signal?: AbortSignal,
 ): Promise<ChosenSnapshot> {
-  const { name, app, components, notAfter, filter } = choice
-  const stored =
-    app === undefined
-      ? await findSnapshot(plain, { name, ...filter, ...(notAfter === undefined ? {} : { notAfter }) }, signal)
-      : await findAppSnapshot(plain, { app, name, components, notAfter }, signal)
+  const stored = await findStored(plain, choice, signal)
   const repository = await loadIndex(plain, signal)
   try {
     return { repository, stored, manifest: await readManifest(repository, stored, signal) }

@@ -1,0 +1,7 @@
+import type { TreeNode } from '../../engine/format/tree.ts'
+
+export interface ListedFile {
+  /** Absolute in the snapshot, raw bytes. */
+  readonly path: Buffer
+  readonly node: TreeNode
+}
