@@ -7,6 +7,7 @@ import { copyCommand } from './commands/copy.ts'
 import { demoCommand } from './commands/demo.ts'
 import { diffCommand } from './commands/diff.ts'
 import { dumpCommand } from './commands/dump.ts'
+import { exportCommand } from './commands/export.ts'
 import { findCommand } from './commands/find.ts'
 import { forgetCommand } from './commands/forget.ts'
 import { initCommand } from './commands/init.ts'
@@ -41,6 +42,7 @@ export const commandModules: readonly CommandModule[] = [
   demoCommand,
   restoreCommand,
   dumpCommand,
+  exportCommand,
   forgetCommand,
   pruneCommand,
   tagCommand,

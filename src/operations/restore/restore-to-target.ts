@@ -106,10 +106,10 @@ async function restoreUnderLock(
 }
 
 /** What the backup itself could not store of what is wanted: it was asked for, and does not come back. */
-function gapsIn(
+export function gapsIn(
   { manifest }: ChosenSnapshot,
   wanted: readonly string[] | undefined,
-  { components, subfolder }: RestoreToTargetOptions,
+  { components, subfolder }: Pick<RestoreToTargetOptions, 'components' | 'subfolder'>,
 ): Finding[] {
   const places = wanted ?? (subfolder === undefined ? undefined : [posix.resolve('/', subfolder)])
   const isWanted = ({ path, component }: Finding) => {
