@@ -13,6 +13,8 @@ export type ApplicationErrorCode =
   | 'SERVICE' // a process manager or web server refused
   | 'COMMAND' // a shell command of the config failed
   | 'SOURCE'
+  | 'JOURNAL' // the journal cannot be read or written
+  | 'JOURNAL_DAMAGED'
 
 export class ApplicationError extends CodedError<ApplicationErrorCode> {
   override readonly name = 'ApplicationError'

@@ -7,7 +7,7 @@ const STATUS_MILLISECONDS = 1000
 
 /**
  * What an operation reports, for programs: one object per line on standard output, told apart by `message_type`: `started`,
- * `phase`, `status` (at most one a second), `finding`, `summary`. Keys of `status` and `summary` are restic's where restic
+ * `phase`, `step`, `status` (at most one a second), `finding`, `summary`. Keys of `status` and `summary` are restic's where restic
  * has them.
  */
 export function printJsonEvents(io: Io, screen: Screen): Observer {
@@ -16,14 +16,15 @@ export function printJsonEvents(io: Io, screen: Screen): Observer {
     (event) => {
       if (event.type === 'started' || event.type === 'phase') began = io.now().getTime()
       const elapsed = began === undefined ? 0 : io.now().getTime() - began
-      screen.json(toMessage(event, Math.floor(elapsed / 1000)))
+      const message = toMessage(event, Math.floor(elapsed / 1000))
+      if (message !== undefined) screen.json(message)
     },
     STATUS_MILLISECONDS,
     () => io.now().getTime(),
   )
 }
 
-function toMessage(event: OperationEvent, secondsElapsed: number): JsonMessage {
+function toMessage(event: OperationEvent, secondsElapsed: number): JsonMessage | undefined {
   switch (event.type) {
     case 'started':
       return { message_type: 'started', time: event.at, operation: event.operation, subject: event.subject }
@@ -47,6 +48,8 @@ function toMessage(event: OperationEvent, secondsElapsed: number): JsonMessage {
       const { step, title, state, result, milliseconds } = event
       return { message_type: 'step', step, title, state, result, milliseconds }
     }
+    case 'snapshot':
+      return undefined // for the journal; what a program wants to know of it is in the summary
     case 'finished':
       return {
         message_type: 'summary',

@@ -75,6 +75,7 @@ function describe(event: OperationEvent): { level: LogLevel; text: string } | un
         text: `phase ${event.phase}${event.component === undefined ? '' : ` ${event.component}`}`,
       }
     case 'progress':
+    case 'snapshot':
       return undefined
     case 'finding': {
       const { severity, code, component, path, message, hint } = event.finding

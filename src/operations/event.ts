@@ -1,4 +1,6 @@
 import type { Finding } from '../application/finding.ts'
+import type { SnapshotRecord } from '../application/journal/journal-record.ts'
+import type { ProofLevel } from '../application/journal/proof-level.ts'
 
 /** How an operation ended. `incomplete`: what is there is good, but part of what was asked for is not there. */
 export type Outcome = 'succeeded' | 'incomplete' | 'failed' | 'interrupted'
@@ -20,6 +22,8 @@ export type OperationEvent =
       readonly operation: string
       /** The application or the repository. */
       readonly subject: string
+      /** What is known beforehand and helps to understand the run later: for the journal. */
+      readonly facts?: Facts
     }
   | {
       readonly type: 'phase'
@@ -38,6 +42,7 @@ export type OperationEvent =
       readonly current?: string
     }
   | { readonly type: 'finding'; readonly finding: Finding }
+  | { readonly type: 'snapshot'; readonly news: SnapshotNews }
   | {
       /** Of an operation that goes on where it stopped, after it was cut off: each step as it begins and ends. */
       readonly type: 'step'
@@ -58,8 +63,26 @@ export type OperationEvent =
       readonly outcome: Outcome
       readonly milliseconds: number
       /** Facts of the operation, plain JSON values in snake_case: they are printed with `--json` as they are. */
-      readonly summary: Readonly<Record<string, unknown>>
+      readonly summary: Facts
     }
+
+type Facts = Readonly<Record<string, unknown>>
+
+/** What became known of a snapshot of the repository. */
+export type SnapshotNews =
+  | { readonly kind: 'saved'; readonly record: SnapshotRecord }
+  | { readonly kind: 'forgotten'; readonly snapshot: string }
+  /** The same with other tags. */
+  | { readonly kind: 'renamed'; readonly snapshot: string; readonly to: string }
+  /** Said only by what proved it. */
+  | {
+      readonly kind: 'proven'
+      readonly snapshot: string
+      readonly level: ProofLevel
+      readonly at: Date
+      readonly evidence: Facts
+    }
+  | { readonly kind: 'damaged'; readonly snapshot: string; readonly at: Date; readonly evidence: Facts }
 
 /** Called synchronously, on the operation's way: it must be quick, and what it throws fails the operation. */
 export type Observer = (event: OperationEvent) => void
