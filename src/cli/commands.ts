@@ -6,6 +6,7 @@ import { completionCommand } from './commands/completion.ts'
 import { copyCommand } from './commands/copy.ts'
 import { demoCommand } from './commands/demo.ts'
 import { diffCommand } from './commands/diff.ts'
+import { drillCommand } from './commands/drill.ts'
 import { dumpCommand } from './commands/dump.ts'
 import { exportCommand } from './commands/export.ts'
 import { findCommand } from './commands/find.ts'
@@ -39,6 +40,7 @@ export const commandModules: readonly CommandModule[] = [
   checkCommand,
   scrubCommand,
   verifyCommand,
+  drillCommand,
   demoCommand,
   restoreCommand,
   dumpCommand,

@@ -63,16 +63,17 @@ export function printEvents(io: Io, screen: Screen, { verbose, summarise }: Even
 
 /** A step that begins is not told of: the line about its end says the same, and how long it took. */
 function stepLines(
-  { state, title, result = '', milliseconds = 0 }: Extract<OperationEvent, { type: 'step' }>,
+  { state, title, result = '', milliseconds }: Extract<OperationEvent, { type: 'step' }>,
   style: Style,
 ): string[] {
   if (state === 'begun') return []
   const mark = { done: style.green('✓'), failed: style.red('✗'), skipped: style.dim('–'), undone: style.yellow('↩') }[
     state
   ]
-  const took = state === 'skipped' ? 'done before' : formatDuration(milliseconds)
+  const took = state === 'skipped' ? (milliseconds === undefined ? 'not done' : 'done before') : ''
+  const spent = took === '' && milliseconds !== undefined ? formatDuration(milliseconds) : took
   return [
-    `${mark} ${style.bold(escapeText(title))}  ${style.dim(took)}`,
+    `${mark} ${style.bold(escapeText(title))}${spent === '' ? '' : `  ${style.dim(spent)}`}`,
     ...(result === '' ? [] : [`  ${escapeText(result)}`]),
   ]
 }

@@ -15,6 +15,7 @@ export type OperationErrorCode =
   | 'PREFLIGHT' // something that a recovery needs is missing on this machine
   | 'RESUME' // an earlier run was cut off, and cannot be gone on with
   | 'UNHEALTHY' // the application does not answer as it should
+  | 'DRILL' // a restore could not be rehearsed
   | 'DEMO'
 
 export class OperationError extends CodedError<OperationErrorCode> {

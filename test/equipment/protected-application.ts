@@ -1,7 +1,6 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { generateIdentity, identityToRecipient } from 'age-encryption'
 import type { Config } from '../../src/application/config/config.ts'
 import { parseConfig } from '../../src/application/config/load-config.ts'
 import type { Finding } from '../../src/application/finding.ts'
@@ -20,17 +19,11 @@ import {
   restoreInPlace,
 } from '../../src/operations/restore/restore-in-place.ts'
 import { type VerifyReport, verifyApplication } from '../../src/operations/verify/verify-application.ts'
+import { type AgeIdentity, makeAgeIdentity } from './age-identity.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { CHEAP_KDF, PASSWORD, POLYNOMIAL } from './test-repository.ts'
 
 export const APP = 'shop'
-
-export interface AgeIdentity {
-  /** As the config names it. */
-  readonly recipient: string
-  /** The file with the private key. */
-  readonly file: string
-}
 
 type Written = Record<string, unknown>
 
@@ -90,12 +83,7 @@ export async function protectedApplication(components: Written = { config: 'conf
       }
       return parseConfig(JSON.stringify(written, null, 2), join(base, 'etc', 'holdfast.yaml'))
     },
-    async makeAgeIdentity(name = 'identity') {
-      const identity = await generateIdentity()
-      const file = join(base, `${name}.txt`)
-      writeFileSync(file, `${identity}\n`, { mode: 0o600 })
-      return { recipient: `age:${await identityToRecipient(identity)}`, file }
-    },
+    makeAgeIdentity: (name) => makeAgeIdentity(base, name),
     backUp: (changes, options) => backupApplication(application.config(changes), access, { ...quiet, ...options }),
     verify: (changes, snapshot = 'latest') =>
       verifyApplication(access, {

@@ -70,10 +70,18 @@ export interface ServiceConfig {
   readonly expectLog: readonly string[]
 }
 
+/** A shell command that ends with 0 when all is well. */
+export interface DrillCheckConfig {
+  readonly name: string
+  readonly run: string
+}
+
 export interface Drill {
   readonly every: Duration
   /** The age of the snapshot that is rehearsed, between two bounds, or simply the latest. */
   readonly pick: 'latest' | { readonly youngest: Duration; readonly oldest: Duration }
+  /** Of the operator's own, run beside the restored application as its owner, in `root`. */
+  readonly checks: readonly DrillCheckConfig[]
 }
 
 export type ChannelKind = 'discord' | 'slack' | 'webhook' | 'mail' | 'ping' | 'command'

@@ -156,8 +156,9 @@ function normaliseSchedule(written: WrittenConfig['schedule'], backup: string | 
 
 function normaliseDrill(written: WrittenConfig['drill'], isProduction: boolean): Config['drill'] {
   const pick = { youngest: duration('14d'), oldest: duration('21d') }
-  if (written === undefined) return isProduction ? { every: duration('90d'), pick } : undefined
-  return written === 'none' ? undefined : { every: written.every, pick: written.pick ?? pick }
+  if (written === undefined) return isProduction ? { every: duration('90d'), pick, checks: [] } : undefined
+  if (written === 'none') return undefined
+  return { every: written.every, pick: written.pick ?? pick, checks: written.checks ?? [] }
 }
 
 type WrittenChannel = NonNullable<WrittenConfig['notify']>[number]

@@ -421,6 +421,16 @@ export const configSchema = section({
           pick: pick
             .optional()
             .describe('The age of the snapshot that is taken, as in 14d..21d, or latest. Without it: 14d..21d.'),
+          checks: z
+            .array(
+              section({
+                name: freeText('what the check is called').describe('What the report calls it.'),
+                run: command.describe('Run as the owner in root, beside the restored application; 0 is well.'),
+              }),
+              { error: ({ input }) => wrongType(input, 'a list, each entry with name and run') },
+            )
+            .optional()
+            .describe('Checks of your own of the restored application.'),
         }),
       ],
       { error: ({ input }) => wrongType(input, 'keys and values (every, pick), or none') },

@@ -67,7 +67,8 @@ export async function restoreToTarget(
   )
 }
 
-async function restoreUnderLock(
+/** The same in a repository that is open and locked, as a part of another operation. */
+export async function restoreUnderLock(
   plain: Repository,
   options: RestoreToTargetOptions,
 ): Promise<Omit<RestoreReport, 'milliseconds'>> {
