@@ -77,7 +77,7 @@ test('the drilled application answers on the port of the live one, which goes on
       checks: [
         {
           name: 'the database is the restored one',
-          run: "node -e \"process.exit(require('node:fs').statSync('data/auth.db').ino === " + inode + ' ? 1 : 0)"',
+          run: `node -e "process.exit(require('node:fs').statSync('data/auth.db').ino === ${inode} ? 1 : 0)"`,
         },
         {
           name: 'no way out',
@@ -214,6 +214,7 @@ test('where no systemd runs, what the unit starts is started, and the report say
       `WorkingDirectory=${example.root}`,
       `EnvironmentFile=${example.root}/config/service.env`,
       'Environment=NODE_ENV=production SCRIPT=src/server.js',
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of systemd's
       'ExecStartPre=/usr/bin/test -f ${SCRIPT}',
       'ExecStart=/usr/bin/env node $SCRIPT',
       'RuntimeDirectory=devrel',
@@ -271,9 +272,16 @@ test(`a drill that is killed (${kills} times) leaves no process, mount or namesp
   let insideNamespaces = 0
   let leftFiles = 0
   for (let kill = 0; kill < kills; kill++) {
-    const child = spawn(process.execPath, args, { stdio: 'ignore', env: { PATH: process.env.PATH } })
+    const child = spawn(process.execPath, args, {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: { PATH: process.env.PATH },
+    })
     // Two thirds of the kills fall into the part in which namespaces are there.
-    await sleep(duration * (kill % 3 === 0 ? random.next() : 0.4 + 0.6 * random.next()))
+    if (kill % 3 === 0) await sleep(duration * random.next())
+    else {
+      for await (const chunk of child.stdout) if (String(chunk).includes('"isolate"')) break
+      await sleep(1000 * random.next())
+    }
     if (machine(example).processes.length > before.processes.length) insideNamespaces += 1
     child.kill('SIGKILL')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')

@@ -100,7 +100,7 @@ suite('reading the config file', () => {
         metrics: 'http://localhost:3000/metrics',
         expectLog: ['discord connected', 'linear'],
       },
-      drill: { every: days(90), pick: { youngest: days(14), oldest: days(21) } },
+      drill: { every: days(90), pick: { youngest: days(14), oldest: days(21) }, checks: [] },
       notify: [
         {
           kind: 'discord',
@@ -329,7 +329,7 @@ suite('mistakes in the config file', () => {
     [
       'a key that is known nowhere',
       inMinimal('drill: { every: 90d, colour: x }'),
-      `${end}:22: unknown key "colour" in drill, expected one of every, pick`,
+      `${end}:22: unknown key "colour" in drill, expected one of every, pick, checks`,
     ],
     [
       'a misspelt key that is needed',

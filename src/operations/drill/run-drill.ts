@@ -142,6 +142,7 @@ class DrillRun {
     const newest = Number(snapshots.at(-1)?.snapshot.summary?.totalBytesProcessed ?? restored?.bytes ?? 0)
     const report = this.#report(chosen, picked, level, start, restored, newest)
     const reports = await writeReports(report, config, signal)
+    this.#tell(report, reports)
     return { kind: 'done', reports, ...report }
   }
 
@@ -366,6 +367,24 @@ class DrillRun {
     return result
   }
 
+  /** What the snapshot is worth now. */
+  #tell({ level, snapshot: { id }, end }: DrillReport, reports: readonly string[]): void {
+    if (level === 'stored') {
+      this.#options.observe({
+        type: 'snapshot',
+        news: { kind: 'damaged', snapshot: id, at: end, evidence: { reports } },
+      })
+      return
+    }
+    for (const shown of ['restored', 'opened', 'running'] as const) {
+      this.#options.observe({
+        type: 'snapshot',
+        news: { kind: 'proven', snapshot: id, level: shown, at: end, evidence: { drill: true, reports } },
+      })
+      if (shown === level) return
+    }
+  }
+
   /** One check of findings: it fails with the first that is wrong. */
   async #during(
     title: string,
@@ -390,7 +409,7 @@ class DrillRun {
   #check(title: string, state: CheckState, detail: string): void {
     this.#checks.push({ title, state, detail })
     const states = { passed: 'done', failed: 'failed', skipped: 'skipped' } as const
-    this.#options.observe({ type: 'step', step: 'check', title, state: states[state], result: detail })
+    this.#options.observe({ type: 'step', step: `check:${title}`, title, state: states[state], result: detail })
   }
 
   #find(finding: Finding): void {
