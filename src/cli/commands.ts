@@ -11,6 +11,7 @@ import { dumpCommand } from './commands/dump.ts'
 import { exportCommand } from './commands/export.ts'
 import { findCommand } from './commands/find.ts'
 import { forgetCommand } from './commands/forget.ts'
+import { importCommand } from './commands/import.ts'
 import { initCommand } from './commands/init.ts'
 import { keyCommand } from './commands/key.ts'
 import { lsCommand } from './commands/ls.ts'
@@ -45,6 +46,7 @@ export const commandModules: readonly CommandModule[] = [
   restoreCommand,
   dumpCommand,
   exportCommand,
+  importCommand,
   forgetCommand,
   pruneCommand,
   tagCommand,

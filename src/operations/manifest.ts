@@ -90,6 +90,8 @@ const manifest = z.object({
       recipients: z.array(z.string()),
       /** Keyed with a key that never leaves the host: equal only for the same secrets. */
       digest: z.string(),
+      /** Of archives that somebody else sealed: the folder that the names in them are relative to; otherwise `/`. */
+      base: absolutePath.optional(),
       files: z.array(z.object({ path: absolutePath, component: z.string() })),
     })
     .optional(),

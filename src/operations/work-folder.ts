@@ -11,7 +11,10 @@ export interface WorkFolder extends AsyncDisposable {
  * A folder inside `parent` that only we can enter, removed on disposal. What runs of the same purpose left there when they
  * were killed is removed first: it holds copies of databases. `ApplicationError` `SOURCE` when there can be none.
  */
-export async function openWorkFolder(parent: string, purpose: 'backup' | 'verify' | 'drill'): Promise<WorkFolder> {
+export async function openWorkFolder(
+  parent: string,
+  purpose: 'backup' | 'verify' | 'drill' | 'import',
+): Promise<WorkFolder> {
   const path = await makePrivateFolder(parent, `${purpose}-${process.pid}`)
   await removeLeftovers(parent, purpose)
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }

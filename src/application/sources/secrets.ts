@@ -12,7 +12,7 @@ import type { Capture } from './capture.ts'
 import { type ExtractedSecret, startExtraction } from './extraction.ts'
 import { plainCapture } from './plain-capture.ts'
 import { isSqliteHeader } from './sqlite-header.ts'
-import { packTar, type TarEntry, unpackTar } from './tar.ts'
+import { type ForeignTarEntry, packTar, type TarEntry, unpackTar } from './tar.ts'
 
 /** Files up to this size are read whole before they are announced, so that one that changes meanwhile is read again. */
 const WHOLE_LIMIT = 4 * 1024 * 1024
@@ -201,6 +201,8 @@ export async function captureSecrets(
 }
 
 export interface ExtractOptions {
+  /** The folder, absolute, that names in the archive are relative to; otherwise `/`. */
+  readonly base?: string | undefined
   /** Which entries to write, by their absolute path; all when left out. */
   readonly select?: (path: string) => boolean
   readonly signal?: AbortSignal | undefined
@@ -228,7 +230,8 @@ export async function extractSecrets(
   const archive = unpackTar(throughTransform(plaintextTarGz, createGunzip(), signal))
   try {
     let entries = 0
-    for await (const [entry, content] of archive) {
+    for await (const [bare, content] of archive) {
+      const entry = below(options.base, bare)
       signal?.throwIfAborted()
       if (++entries > ENTRIES_LIMIT) {
         throw new ApplicationError('SEAL', `Cannot unpack the secrets: they are more than ${ENTRIES_LIMIT} entries`)
@@ -399,4 +402,13 @@ function cannotRead(path: Buffer | string, cause: unknown): ApplicationError {
 
 async function* only(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes
+}
+
+/** The entry under the name that it would have in an archive of ours. Names that are refused stay as they are. */
+function below(base: string | undefined, entry: ForeignTarEntry): ForeignTarEntry {
+  if (base === undefined || base === '/' || entry.name.length === 0 || entry.name[0] === 0x2f) return entry
+  const under = (name: Buffer) => Buffer.concat([Buffer.from(`${base.slice(1)}/`), name])
+  const { linkTarget } = entry
+  const isHardLink = entry.type === 'link' && linkTarget !== undefined && linkTarget[0] !== 0x2f
+  return { ...entry, name: under(entry.name), linkTarget: isHardLink ? under(linkTarget) : linkTarget }
 }

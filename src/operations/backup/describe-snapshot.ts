@@ -37,6 +37,9 @@ export interface StoredParts {
   readonly seals: SealResult
   /** All findings until now. */
   readonly findings: readonly Finding[]
+  /** Where and by whom the backup was made, if not here and by us. */
+  readonly host?: string
+  readonly user?: string | undefined
 }
 
 export interface DescribeOptions {
@@ -107,7 +110,7 @@ function signatureFinding({ sign }: Config, error: unknown): Finding {
 }
 
 function manifestOf(
-  { config, time, reason, only, captures, archived, seals }: StoredParts,
+  { config, time, reason, only, captures, archived, seals, host, user }: StoredParts,
   tree: BlobId,
   files: ReadonlyMap<string, SealedArchive>,
   findings: readonly Finding[],
@@ -119,9 +122,9 @@ function manifestOf(
     app: config.app,
     configFile: config.file,
     environment: config.environment,
-    host: hostname(),
+    host: host ?? hostname(),
     time: new Date(Number(time.ns / 1_000_000n)).toISOString(),
-    who: { user: username, uid, ...(sudoUser === undefined ? {} : { sudoUser }) },
+    who: { user: user ?? username, uid, ...(sudoUser === undefined ? {} : { sudoUser }) },
     ...(reason === undefined ? {} : { reason }),
     versions: { holdfast: VERSION, node: process.versions.node, sqlite: process.versions.sqlite ?? '' },
     ...(only === undefined ? {} : { only: [...only] }),

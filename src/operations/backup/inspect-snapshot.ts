@@ -1,4 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
+import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
 import { checkSeal } from '../../application/sources/seal.ts'
@@ -104,7 +105,8 @@ async function inspectSeals(
         broken(`The sealed archive ${name} is not the one that the manifest names`)
         continue
       }
-      const sealed = new Set(files)
+      const base = manifest.secrets?.base ?? '/'
+      const sealed = new Set(files?.map((file) => posix.join(base, file)))
       const missing = (manifest.secrets?.files ?? []).filter((file) => !sealed.has(file.path))
       if (files !== undefined && missing.length > 0) {
         broken(

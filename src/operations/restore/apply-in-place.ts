@@ -28,7 +28,7 @@ import {
   thisProcess,
   writeRecord,
 } from './restore-record.ts'
-import { restoreFinding } from './restore-to-target.ts'
+import { isBelow, restoreFinding } from './restore-to-target.ts'
 import type { ChosenSnapshot } from './snapshot-choice.ts'
 import { type Replaced, swapUnits } from './swap-units.ts'
 import { outermost } from './unit-paths.ts'
@@ -221,9 +221,11 @@ class InPlaceRestore {
     const unsealed = `${unit.stage}/unsealed`
     await mkdir(unsealed, { mode: 0o700 })
     const wanted = new Set(unit.secrets)
+    // What somebody else sealed is known by its folder only.
+    const isForeign = this.#chosen.manifest?.secrets?.base !== undefined
     const result = await unsealSecrets(this.#chosen, unsealed, {
       identities,
-      select: (path) => wanted.has(path),
+      select: (path) => wanted.has(path) || (isForeign && unit.secrets.some((folder) => isBelow(path, folder))),
       signal,
     })
     if ('finding' in result) {

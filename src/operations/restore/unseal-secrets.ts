@@ -33,7 +33,7 @@ export async function unsealSecrets(
       const node = await findNode(repository, stored.snapshot.tree, `/${SELF}/${name}`, signal)
       if (!node) continue
       const plaintext = unseal(kindOf(name), readContent(repository, node, signal), { identities, signal })
-      const files = await extractSecrets(plaintext, target, { select, signal })
+      const files = await extractSecrets(plaintext, target, { base: manifest?.secrets?.base, select, signal })
       return { files: files.length }
     } catch (error) {
       if (!(error instanceof CodedError) || !KEEPS_IT_SEALED.has(error.code)) throw error
