@@ -1,5 +1,4 @@
 import { type Argument, type Command, Help, type Option } from 'commander'
-import { WITHOUT_EFFECT } from './global-options.ts'
 
 /** What can stand after an option or as an argument, as far as a shell can help. */
 type Value =
@@ -42,8 +41,7 @@ export function describeTree(program: Command): CompletionNode {
 }
 
 function visibleOptions(command: Command): CompletionOption[] {
-  const useful = new Help().visibleOptions(command).filter((option) => option.helpGroupHeading !== WITHOUT_EFFECT)
-  return useful.map((option) => ({
+  return new Help().visibleOptions(command).map((option) => ({
     names: [option.short, option.long].filter((name) => name !== undefined),
     description: option.description,
     value: option.required || option.optional ? optionValue(option) : undefined,

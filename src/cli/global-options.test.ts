@@ -22,6 +22,9 @@ test('nothing given is nothing set', () => {
     verbose: 0,
     lock: true,
     retryLock: 0,
+    cacheDir: undefined,
+    cache: true,
+    cleanupCache: false,
   })
 })
 

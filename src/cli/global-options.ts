@@ -15,10 +15,11 @@ export interface GlobalOptions extends LocationOptions, PasswordOptions {
   readonly lock: boolean
   /** Milliseconds to wait for somebody else's lock; 0 fails at once. */
   readonly retryLock: number
+  readonly cacheDir: string | undefined
+  /** False with `--no-cache`. */
+  readonly cache: boolean
+  readonly cleanupCache: boolean
 }
-
-/** Heading of options that are taken and ignored: there is no cache. */
-export const WITHOUT_EFFECT = 'Options of restic without effect here'
 
 export function addGlobalOptions(program: Command): void {
   const options = [
@@ -38,9 +39,9 @@ export function addGlobalOptions(program: Command): void {
     new Option('-v, --verbose', 'say more; -vv says most').default(0).argParser(countOne),
     new Option('--no-colour', 'no colours (as NO_COLOR=1)'),
     new Option('--no-color').hideHelp(),
-    new Option('--cache-dir <dir>', 'where restic keeps its cache').helpGroup(WITHOUT_EFFECT),
-    new Option('--no-cache', 'how restic does without its cache').helpGroup(WITHOUT_EFFECT),
-    new Option('--cleanup-cache', 'how restic removes old caches').helpGroup(WITHOUT_EFFECT),
+    new Option('--cache-dir <dir>', 'keep index and trees in this folder, also of a mounted repository'),
+    new Option('--no-cache', 'keep nothing of the repository on this machine'),
+    new Option('--cleanup-cache', 'remove caches that were not used for 30 days').default(false),
   ]
   for (const option of options) program.addOption(option)
   program.options.find(({ long }) => long === '--quiet')!.conflicts('verbose')
@@ -77,6 +78,9 @@ export function readGlobalOptions(values: Readonly<Record<string, unknown>>): Gl
     verbose: typeof values.verbose === 'number' ? values.verbose : 0,
     lock: values.lock !== false,
     retryLock: typeof values.retryLock === 'number' ? values.retryLock : 0,
+    cacheDir: text('cacheDir'),
+    cache: values.cache !== false,
+    cleanupCache: values.cleanupCache === true,
   }
 }
 

@@ -1,7 +1,6 @@
 import { type Argument, type Command, Help, type Option } from 'commander'
 import { type CommandExample, descriptionOf, TOPICS } from './command.ts'
 import { EXIT, type ExitName } from './exit-code.ts'
-import { WITHOUT_EFFECT } from './global-options.ts'
 import type { Style } from './style.ts'
 import { displayWidth, pad, wrap } from './terminal-text.ts'
 
@@ -53,13 +52,6 @@ function programSections(program: Command, width: number): Section[] {
     { title: 'Usage', lines: prose('holdfast [options] <command> [arguments]', width, INDENT) },
     ...commandLists(program, width),
     { title: 'Options, before or after the command', lines: list(visibleOptions(program), width) },
-    {
-      title: WITHOUT_EFFECT,
-      lines: list(
-        program.options.filter(({ helpGroupHeading }) => helpGroupHeading === WITHOUT_EFFECT).map(optionItem),
-        width,
-      ),
-    },
     {
       title: 'Environment',
       lines: list(
@@ -135,10 +127,7 @@ function commandLists(command: Command, width: number): Section[] {
 }
 
 function visibleOptions(command: Command): Item[] {
-  return new Help()
-    .visibleOptions(command)
-    .filter(({ helpGroupHeading }) => helpGroupHeading !== WITHOUT_EFFECT)
-    .map(optionItem)
+  return new Help().visibleOptions(command).map(optionItem)
 }
 
 /** One list for each heading that a command gives its options; those without one stand first. */

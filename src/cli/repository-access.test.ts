@@ -31,7 +31,7 @@ writeFileSync(join(folder, 'broken', 'holdfast.yaml'), 'app: [')
 function surroundings(globals: Record<string, unknown> = {}, env: Record<string, string> = {}, cwd = folder) {
   const io = fakeIo({ env, cwd })
   const warn = (message: string) => assert.fail(message)
-  return { io, globals: readGlobalOptions(globals), signal: new AbortController().signal, warn }
+  return { io, globals: readGlobalOptions(globals), signal: new AbortController().signal, warn, complain: () => {} }
 }
 
 const passwordAt = async (location: string | undefined) => {

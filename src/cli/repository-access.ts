@@ -1,4 +1,6 @@
+import { join, resolve } from 'node:path'
 import type { Config } from '../application/config/config.ts'
+import type { EngineError } from '../engine/error.ts'
 import type { RepositoryAccess } from '../operations/access.ts'
 import type { Invocation } from './command.ts'
 import { CliError } from './error.ts'
@@ -6,7 +8,7 @@ import { resolvePassword } from './password.ts'
 import { resolveRepositoryLocation, withoutCredentials } from './repository-location.ts'
 import type { SourceOptions } from './source-options.ts'
 
-type Surroundings = Pick<Invocation<unknown>, 'io' | 'globals' | 'signal' | 'warn'>
+type Surroundings = Pick<Invocation<unknown>, 'io' | 'globals' | 'signal' | 'warn' | 'complain'>
 
 /** The config file in force, for commands that work on an application. Throws `CONFIG`, and `NO_CONFIG` where there is none. */
 export async function requireConfig({ io, globals }: Surroundings): Promise<Config> {
@@ -38,10 +40,11 @@ export async function findRepositoryConfig(surroundings: Surroundings): Promise<
  * @param isNew the repository is to be made: a password that is typed is asked for twice
  */
 export async function repositoryAccess(
-  { io, globals, signal, warn }: Surroundings,
+  surroundings: Surroundings,
   config: Config | undefined,
   { isNew = false }: { readonly isNew?: boolean } = {},
 ): Promise<RepositoryAccess> {
+  const { io, globals, signal, warn } = surroundings
   const location = (await resolveRepositoryLocation(io, globals)) ?? config?.repository
   if (location === undefined) {
     throw new CliError('NO_LOCATION', 'Cannot open a repository: nobody said which', {
@@ -61,14 +64,15 @@ export async function repositoryAccess(
     })
     return asked
   }
-  return { location, password, retryLock: globals.retryLock, noLock: !globals.lock }
+  return { location, password, ...wayOfAccess(surroundings) }
 }
 
 /** The repository that something is taken from: where `--from-repo` or RESTIC_FROM_REPOSITORY says. Throws `NO_LOCATION`. */
 export async function sourceAccess(
-  { io, globals, options, signal, warn }: Surroundings & { readonly options: SourceOptions },
+  surroundings: Surroundings & { readonly options: SourceOptions },
   config: Config | undefined,
 ): Promise<RepositoryAccess> {
+  const { io, options, signal, warn } = surroundings
   const given = { repo: options.fromRepo, repositoryFile: options.fromRepositoryFile }
   const location = await resolveRepositoryLocation(io, given, 'from')
   if (location === undefined) {
@@ -93,7 +97,35 @@ export async function sourceAccess(
     })
     return asked
   }
-  return { location, password, retryLock: globals.retryLock, noLock: !globals.lock }
+  return { location, password, ...wayOfAccess(surroundings) }
+}
+
+/** How to deal with locks, and what to keep on this machine. */
+function wayOfAccess({
+  io,
+  globals,
+  complain,
+}: Surroundings): Pick<RepositoryAccess, 'retryLock' | 'noLock' | 'cache'> {
+  const { cacheDir, cache, cleanupCache } = globals
+  const folder = cacheDir === undefined ? defaultCacheFolder(io.env) : resolve(io.cwd, cacheDir)
+  const onProblem = ({ message, hint }: EngineError) =>
+    complain({ severity: 'warning', code: 'cache', message, ...(hint === undefined ? {} : { hint }) })
+  return {
+    retryLock: globals.retryLock,
+    noLock: !globals.lock,
+    cache:
+      cache && folder !== undefined
+        ? { folder, always: cacheDir !== undefined, cleanUp: cleanupCache, onProblem }
+        : undefined,
+  }
+}
+
+/** As the XDG base directory specification has it; of root where a system keeps such things. */
+function defaultCacheFolder(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  const { XDG_CACHE_HOME: caches, HOME: home } = env
+  if (caches?.startsWith('/')) return join(caches, 'holdfast')
+  if (process.geteuid?.() === 0) return '/var/cache/holdfast'
+  return home?.startsWith('/') ? join(home, '.cache', 'holdfast') : undefined
 }
 
 /** The password in a config is that of its own repositories, and is not tried on another one. */

@@ -1,7 +1,7 @@
 import { EngineError } from '../engine/error.ts'
 import { acquireLock, releaseAfter } from '../engine/repository/locks.ts'
 import { openRepository, type Repository } from '../engine/repository/repository.ts'
-import { storageFor } from '../engine/storage/open-storage.ts'
+import { isLocal, storageFor } from '../engine/storage/open-storage.ts'
 import type { Storage } from '../engine/storage/storage.ts'
 
 /** How an operation gets at a repository. */
@@ -16,6 +16,18 @@ export interface RepositoryAccess {
   readonly retryLock?: number
   /** Reads without a lock: for copies on read-only media. */
   readonly noLock?: boolean
+  /** Keeps index, snapshots and trees on this machine; without it nothing is kept. */
+  readonly cache?: RepositoryCache | undefined
+}
+
+export interface RepositoryCache {
+  /** Holds the caches of all repositories. */
+  readonly folder: string
+  /** Also of a repository in a local folder: it may be mounted from far away. */
+  readonly always: boolean
+  /** First removes what belongs to repositories that were not used for 30 days. */
+  readonly cleanUp: boolean
+  readonly onProblem: (error: EngineError) => void
 }
 
 export type LockKind = 'shared' | 'exclusive' | 'none'
@@ -26,11 +38,17 @@ export type LockKind = 'shared' | 'exclusive' | 'none'
  */
 export async function withRepository<R>(
   access: RepositoryAccess,
-  options: { readonly lock: LockKind; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly lock: LockKind
+    /** Without the cache: for what is to find out how things stand in the storage itself. */
+    readonly uncached?: boolean
+    readonly signal?: AbortSignal | undefined
+  },
   task: (repository: Repository, signal: AbortSignal | undefined) => Promise<R>,
 ): Promise<R> {
   const { signal } = options
-  const repository = await open(access, signal)
+  const opened = await open(access, signal)
+  const repository = options.uncached ? opened : await cached(opened, access)
   if (options.lock === 'none' || access.noLock) return task(repository, signal)
   const lock = await acquireLock(repository, {
     exclusive: options.lock === 'exclusive',
@@ -46,6 +64,17 @@ export async function withRepository<R>(
   }
   await lock.release()
   return result
+}
+
+async function cached(repository: Repository, { cache, location, storage }: RepositoryAccess): Promise<Repository> {
+  if (cache === undefined || !(cache.always || (storage === undefined && !isLocal(location)))) return repository
+  const { withCache, cleanUpCache } = await import('../engine/storage/cache.ts')
+  if (cache.cleanUp) await cleanUpCache(cache.folder)
+  const { onProblem } = cache
+  return {
+    ...repository,
+    storage: withCache(repository.storage, cache.folder, { repository: repository.config.id, onProblem }),
+  }
 }
 
 async function open(access: RepositoryAccess, signal: AbortSignal | undefined): Promise<Repository> {

@@ -15,16 +15,21 @@ export interface Surroundings {
  */
 export async function runInRepository<R extends { readonly outcome: string }>(
   access: RepositoryAccess,
-  options: Surroundings & { readonly operation: string; readonly lock: LockKind; readonly changes: boolean },
+  options: Surroundings & {
+    readonly operation: string
+    readonly lock: LockKind
+    readonly changes: boolean
+    readonly uncached?: boolean
+  },
   task: (repository: Repository, signal: AbortSignal) => Promise<R>,
   summary: (report: R) => Readonly<Record<string, unknown>>,
 ): Promise<R> {
-  const { operation, lock, changes, observe, signal } = options
+  const { operation, lock, changes, uncached = false, observe, signal } = options
   return runOperation(
     { operation, subject: access.location, observe, signal },
     async () => {
       if (changes) requireLock(access, operation)
-      return withRepository(access, { lock, signal }, (repository, lockSignal) =>
+      return withRepository(access, { lock, uncached, signal }, (repository, lockSignal) =>
         task(repository, lockSignal ?? signal),
       )
     },

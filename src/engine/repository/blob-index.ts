@@ -87,6 +87,15 @@ export class BlobIndex {
     }
   }
 
+  /** Every pack that holds a tree. */
+  treePacks(): Set<PackId> {
+    const packs = new Set<PackId>()
+    for (let entry = 0; entry < this.#count; entry++) {
+      if ((this.#kinds[entry]! & TREE) !== 0) packs.add(this.#packIds[this.#packs[entry]!]!)
+    }
+    return packs
+  }
+
   /** One copy of the blob, or undefined. */
   find(type: BlobType, id: BlobId): BlobLocation | undefined {
     const slot = this.#slotOf(type, id)

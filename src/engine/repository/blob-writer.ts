@@ -12,6 +12,7 @@ import {
   parsePackHeader,
   plaintextLength,
 } from '../format/pack-header.ts'
+import { listensForTreePacks } from '../storage/tree-pack-listener.ts'
 import { blobCompressor, encodeBlob, type SealedBlob } from './blob-codec.ts'
 import type { FinishedPack } from './pack-assembler.ts'
 import type { IndexedRepository } from './repository.ts'
@@ -250,7 +251,9 @@ export class BlobWriter implements AsyncDisposable {
   }
 
   async #storePack(id: PackId, blobs: readonly PackedBlob[], content: readonly Buffer[]): Promise<void> {
-    await this.#repository.storage.write({ type: 'pack', id }, content, this.#signal)
+    const { storage } = this.#repository
+    if (listensForTreePacks(storage) && blobs.some(({ type }) => type === 'tree')) storage.addTreePack(id)
+    await storage.write({ type: 'pack', id }, content, this.#signal)
 
     this.#totals.packs += 1
     this.#totals.addedPacked += PACK_OVERHEAD

@@ -2,6 +2,7 @@ import { mapConcurrent } from '../concurrency.ts'
 import type { EngineError } from '../error.ts'
 import { type IndexId, parseId } from '../format/id.ts'
 import { type PackIndex, parseIndexFile } from '../format/index-file.ts'
+import { listensForTreePacks } from '../storage/tree-pack-listener.ts'
 import { BlobIndex } from './blob-index.ts'
 import { isFileProblem } from './file-problem.ts'
 import type { IndexedRepository, Repository } from './repository.ts'
@@ -39,5 +40,6 @@ export async function loadIndex(repository: Repository, signal?: AbortSignal): P
     if ('error' in file) throw file.error
     for (const pack of file.packs) index.addPack(pack.id, pack.blobs)
   }
+  if (listensForTreePacks(repository.storage)) await repository.storage.setTreePacks(index.treePacks())
   return { ...repository, index }
 }

@@ -5,6 +5,11 @@ import type { Storage } from './storage.ts'
 /** Prefixes that restic gives a meaning to. A path that begins with one is written `./s3:…`. */
 const REMOTE = /^(s3|sftp|rest|rclone|b2|azure|gs|swift):/
 
+/** Whether a location is a folder of this machine, where nothing is gained by a cache. Mounted folders count as such. */
+export function isLocal(location: string): boolean {
+  return !REMOTE.test(location)
+}
+
 /**
  * The storage at a location as the operator writes it: a path, `local:` and a path. Opens nothing yet. Throws `UNSUPPORTED` for the
  * other kinds of restic, and for URLs. Locations may hold a password, so no error repeats one beyond its scheme.

@@ -18,6 +18,7 @@ import { loadIndex } from '../../engine/repository/load-index.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
 import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
 import { type StoredSnapshot, writeSnapshot } from '../../engine/repository/snapshots.ts'
+import { withoutCache } from '../../engine/storage/tree-pack-listener.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots, appTag, componentTag, PARTIAL } from '../app-snapshots.ts'
 import { OperationError } from '../error.ts'
@@ -202,7 +203,9 @@ class ApplicationBackup {
   async #inspect(plain: Repository, stored: StoredSnapshot, older: readonly StoredSnapshot[]): Promise<void> {
     const { signal } = this.#options
     try {
-      for (const finding of await inspectSnapshot(plain, stored, { config: this.#config, older, signal })) {
+      // What counts is what lies in the storage, not a copy that is kept elsewhere.
+      const inStorage = { ...plain, storage: withoutCache(plain.storage) }
+      for (const finding of await inspectSnapshot(inStorage, stored, { config: this.#config, older, signal })) {
         this.#find(finding)
       }
     } catch (error) {

@@ -23,7 +23,7 @@ export async function repairIndex(
   const { observe, dryRun = false, readAllPacks } = options
   return runInRepository<RepairIndexRunReport>(
     access,
-    { ...options, operation: 'repair-index', lock: 'exclusive', changes: !dryRun },
+    { ...options, operation: 'repair-index', lock: 'exclusive', uncached: true, changes: !dryRun },
     async (repository, signal) => {
       phaseOf(observe, 'plan')
       const plan = await planRepairIndex(repository, { readAllPacks, signal })

@@ -38,7 +38,7 @@ export async function repairPacks(
   const { observe, dryRun = false, copiesTo } = options
   return runInRepository<RepairPacksRunReport>(
     access,
-    { ...options, operation: 'repair-packs', lock: 'exclusive', changes: !dryRun },
+    { ...options, operation: 'repair-packs', lock: 'exclusive', uncached: true, changes: !dryRun },
     async (repository, signal) => {
       const ids = options.packs.map((text) => parseId<PackId>(text))
       const progress = phaseOf(observe, 'read-packs')

@@ -29,7 +29,7 @@ export async function repairSnapshots(
   const { observe, dryRun = false } = options
   return runInRepository<RepairSnapshotsRunReport>(
     access,
-    { ...options, operation: 'repair-snapshots', lock: 'exclusive', changes: !dryRun },
+    { ...options, operation: 'repair-snapshots', lock: 'exclusive', uncached: true, changes: !dryRun },
     async (repository, signal) => {
       const progress = phaseOf(observe, 'read-trees')
       const indexed = await loadIndex(repository, signal)

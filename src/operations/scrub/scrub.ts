@@ -39,7 +39,7 @@ const SAVE_MILLISECONDS = 30_000
 export async function scrub(access: RepositoryAccess, options: ScrubOptions): Promise<ScrubReport> {
   return runInRepository(
     access,
-    { ...options, operation: 'scrub', lock: 'shared', changes: false },
+    { ...options, operation: 'scrub', lock: 'shared', uncached: true, changes: false },
     (repository, signal) => scrubRepository(repository, { ...options, signal }),
     ({ errors, packs, packsRead, bytesRead, packsUnread, packsOverdue, oldest }) => ({
       num_errors: errors,

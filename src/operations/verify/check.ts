@@ -25,7 +25,7 @@ export async function check(
   return runOperation(
     { operation: 'check', subject: access.location, observe, signal },
     () =>
-      withRepository(access, { lock: 'exclusive', signal }, async (repository, lockSignal) => {
+      withRepository(access, { lock: 'exclusive', uncached: true, signal }, async (repository, lockSignal) => {
         const report = await checkRepository(repository, {
           readData: subset ? (packs) => choosePacks(packs, subset) : readData,
           onFinding: (finding) => observe({ type: 'finding', finding: checkFinding(finding) }),

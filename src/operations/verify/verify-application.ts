@@ -49,7 +49,7 @@ export async function verifyApplication(access: RepositoryAccess, options: Verif
   return runOperation(
     { operation: 'verify', subject: config.app, observe, signal },
     () =>
-      withRepository(access, { lock: 'shared', signal }, (plain, lockSignal) =>
+      withRepository(access, { lock: 'shared', uncached: true, signal }, (plain, lockSignal) =>
         new Verification({ ...options, signal: lockSignal ?? signal }).run(plain),
       ),
     ({ snapshot, databases, archives, signature, findings }) => ({
