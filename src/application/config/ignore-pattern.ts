@@ -32,11 +32,12 @@ export function parseIgnorePattern(line: string): IgnorePattern | undefined {
   return matches === undefined ? undefined : { takesBack, foldersOnly, anchored, matches }
 }
 
-/** A space at the end counts only behind a backslash. */
+/** A space at the end counts only behind a backslash that is not itself behind one. */
 function withoutTrailingSpaces(text: string): string {
-  let end = text.length
-  while (text[end - 1] === ' ' && !/(?:^|[^\\])(?:\\\\)*\\$/.test(text.slice(0, end - 1))) end -= 1
-  return text.slice(0, end)
+  const end = text.search(/ *$/)
+  let backslashes = 0
+  while (text[end - 1 - backslashes] === '\\') backslashes += 1
+  return backslashes % 2 === 1 && end < text.length ? text.slice(0, end + 1) : text.slice(0, end)
 }
 
 function matcher(body: string, anchored: boolean): ((text: string) => boolean) | undefined {
@@ -50,43 +51,85 @@ function matcher(body: string, anchored: boolean): ((text: string) => boolean) |
   return (text) => expression.test(text)
 }
 
+/** `*`, a double star in front of a slash, a slash; anything else is the source of what matches one character or the end. */
+type Token = string | typeof STAR | typeof FOLDERS
+const STAR = Symbol('*')
+const FOLDERS = Symbol('**/')
+const SLASH = literal('/')
+
 function regularExpression(body: string, anchored: boolean): string | undefined {
-  let source = ''
+  const tokens: Token[] = []
   for (let at = 0; at < body.length; ) {
     const character = body[at]!
     if (character === '\\') {
       const escaped = body[at + 1]
       if (escaped === undefined) return undefined
-      source += literal(escaped)
+      tokens.push(literal(escaped))
       at += 2
     } else if (character === '*') {
       let end = at + 1
       while (body[end] === '*') end += 1
       const isWhole = end - at > 1 && anchored && (at === 0 || body[at - 1] === '/')
       if (isWhole && body[end] === '/') {
-        source += '(?:[\\s\\S]*/)?'
+        tokens.push(FOLDERS)
         at = end + 1
       } else if (isWhole && end === body.length) {
-        source += '[\\s\\S]*'
+        tokens.push('[\\s\\S]*')
         at = end
       } else {
-        source += '[^/]*'
+        tokens.push(STAR)
         at = end
       }
     } else if (character === '?') {
-      source += '[^/]'
+      tokens.push('[^/]')
       at += 1
     } else if (character === '[') {
       const set = parseSet(body, at)
       if (set === undefined) return undefined
-      source += set.source
+      tokens.push(set.source)
       at = set.end
     } else {
-      source += literal(character)
+      tokens.push(literal(character))
       at += 1
     }
   }
-  return source
+  return join(tokens)
+}
+
+// A run of anything that another such run follows later need never be longer than up to the first place where what stands between
+// them fits: the later one takes the rest. So that place is never given up again (a look-ahead is not entered a second time), or
+// `*a*a*a*a*b` tries all ways to place each `a`, which takes for ever.
+
+function join(tokens: readonly Token[]): string {
+  let groups = 0
+  const settled = (source: string) => {
+    groups += 1
+    return `(?=(?<g${groups}>${source}))\\k<g${groups}>`
+  }
+  const [first, ...parts] = split(tokens, FOLDERS).map((part) => joinStars(part, settled))
+  return parts.reduce(
+    (source, part, index) =>
+      source + (index === parts.length - 1 ? `(?:[\\s\\S]*/)?${part}` : settled(`(?:[\\s\\S]*?/)??${part}`)),
+    first!,
+  )
+}
+
+function joinStars(tokens: readonly Token[], settled: (source: string) => string): string {
+  const [first, ...parts] = split(tokens, STAR).map((part) => part.join(''))
+  return parts.reduce((source, part, index) => {
+    // Behind a slash another name begins, to which the next run belongs.
+    const isLast = index === parts.length - 1 || part.includes(SLASH)
+    return source + (isLast ? `[^/]*${part}` : settled(`[^/]*?${part}`))
+  }, first!)
+}
+
+function split(tokens: readonly Token[], separator: Token): Token[][] {
+  const parts: Token[][] = [[]]
+  for (const token of tokens) {
+    if (token === separator) parts.push([])
+    else parts.at(-1)!.push(token)
+  }
+  return parts
 }
 
 function literal(character: string): string {

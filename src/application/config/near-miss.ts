@@ -9,8 +9,10 @@ export function nearMiss(word: string, candidates: readonly string[]): string | 
   let bestDistance = Number.POSITIVE_INFINITY
   for (const candidate of candidates) {
     const other = plain(candidate)
-    const distance = editDistance(wanted, other)
     const allowed = Math.max(1, Math.floor(Math.max(wanted.length, other.length) / 3))
+    // The words may be as long as a config file: then looking at every pair of letters takes minutes.
+    if (Math.abs(wanted.length - other.length) > allowed) continue
+    const distance = editDistance(wanted, other)
     if (distance <= allowed && distance < bestDistance && distance < other.length) {
       best = candidate
       bestDistance = distance

@@ -48,8 +48,11 @@ export function label(path: Path): string {
   return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`)).join('')
 }
 
+let schemaOfConfig: JsonSchema | undefined
+
 function unknownKey(key: string, path: Path): SchemaProblem {
-  const schema = configJsonSchema()
+  schemaOfConfig ??= configJsonSchema()
+  const schema = schemaOfConfig
   const known = keysAt(schema, path)
   const meant = nearMiss(key, known)
   const text = `unknown key "${key}"${path.length === 0 ? '' : ` in ${label(path)}`}, ${expectedKey(schema, key, path, known, meant)}`

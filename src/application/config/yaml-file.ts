@@ -1,4 +1,16 @@
-import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, visit, type YAMLError } from 'yaml'
+import {
+  type Document,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  visit,
+  type YAMLError,
+  type YAMLMap,
+} from 'yaml'
 import type { ConfigProblem } from './config-problem.ts'
 
 export type Path = readonly (string | number)[]
@@ -24,7 +36,11 @@ export interface YamlFile {
  */
 export function readYaml(text: string): YamlFile {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, version: '1.2', logLevel: 'error' })
+  const document = parse(text, lines)
+  if (document === undefined) {
+    const nested = { line: 1, column: 1, text: 'groups and lists stand in each other too deep, expected a few levels' }
+    return { value: undefined, problems: [nested], locate: () => ({ line: 1, column: 1 }) }
+  }
   const at = (offset: number): Position => {
     const { line, col } = lines.linePos(Math.min(offset, text.length))
     return { line: Math.max(line, 1), column: Math.max(col, 1) }
@@ -42,14 +58,18 @@ export function readYaml(text: string): YamlFile {
   }
 
   const mistakes = [...document.errors, ...document.warnings]
-  for (const mistake of mistakes.filter(({ code }) => code === 'DUPLICATE_KEY')) {
-    problems.push({
-      ...at(mistake.pos[0]),
-      text: duplicateKey(document.contents, mistake.pos[0], (offset) => at(offset).line),
-    })
-  }
+  visit(document, {
+    Map(_, { items }) {
+      const seen = new Map<unknown, unknown>()
+      for (const { key } of items) {
+        if (!isScalar(key)) continue
+        if (seen.has(key.value)) problems.push(duplicateKey(key, seen.get(key.value)))
+        else seen.set(key.value, key)
+      }
+    },
+  })
   // What follows the first mistake in the syntax is mostly its consequence.
-  const first = mistakes.filter(({ code }) => code !== 'DUPLICATE_KEY').sort((a, b) => a.pos[0] - b.pos[0])[0]
+  const first = mistakes.sort((a, b) => a.pos[0] - b.pos[0])[0]
   if (first !== undefined) {
     problems.push({ ...at(first.pos[0]), text: explain(first, text) })
     return { value: undefined, problems, locate: () => ({ line: 1, column: 1 }) }
@@ -81,6 +101,32 @@ export function readYaml(text: string): YamlFile {
     problems,
     locate: (path, part) => at(offsetOf(document.contents, path, part)),
   }
+
+  function duplicateKey(key: Node, earlier: unknown): ConfigProblem {
+    const { line } = at(startOf(earlier) ?? 0)
+    const name = isScalar(key) ? key.value : ''
+    return {
+      ...at(startOf(key) ?? 0),
+      text: `the key "${name}" stands here again, first on line ${line}, expected each key once`,
+    }
+  }
+}
+
+/** Undefined where the parser, which calls itself for each level, runs out of stack. */
+function parse(text: string, lineCounter: LineCounter): Document.Parsed | undefined {
+  try {
+    // Keys that stand twice are found below: the parser compares each key with every other, which takes hours for a long file.
+    return parseDocument(text, {
+      lineCounter,
+      prettyErrors: false,
+      version: '1.2',
+      logLevel: 'error',
+      uniqueKeys: false,
+    })
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
 }
 
 function offsetOf(contents: unknown, path: Path, part: 'key' | 'value'): number {
@@ -89,8 +135,7 @@ function offsetOf(contents: unknown, path: Path, part: 'key' | 'value'): number 
   for (const [depth, step] of path.entries()) {
     const last = depth === path.length - 1
     if (isMap(node)) {
-      // The last of a key that stands there twice is the one that counts.
-      const pair = node.items.findLast((item) => isScalar(item.key) && String(item.key.value) === String(step))
+      const pair = pairsOf(node).get(String(step))
       if (pair === undefined) return offset
       const key = startOf(pair.key) ?? offset
       const value = isEmpty(pair.value) ? undefined : startOf(pair.value)
@@ -110,6 +155,19 @@ function offsetOf(contents: unknown, path: Path, part: 'key' | 'value'): number 
   return offset
 }
 
+/** A file may have as many mistakes as keys, and each is looked for: going through all keys for each would take minutes. */
+const pairsByMap = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>()
+
+/** By key. The last of a key that stands there twice is the one that counts. */
+function pairsOf(map: YAMLMap): ReadonlyMap<string, Pair> {
+  let pairs = pairsByMap.get(map)
+  if (pairs === undefined) {
+    pairs = new Map(map.items.flatMap((pair) => (isScalar(pair.key) ? [[String(pair.key.value), pair] as const] : [])))
+    pairsByMap.set(map, pairs)
+  }
+  return pairs
+}
+
 function startOf(node: unknown): number | undefined {
   return (node as Node | null | undefined)?.range?.[0]
 }
@@ -117,21 +175,6 @@ function startOf(node: unknown): number | undefined {
 /** A key with nothing after its colon: its value has a place, but one that shows nothing. */
 function isEmpty(node: unknown): boolean {
   return isScalar(node) && node.range !== undefined && node.range !== null && node.range[0] === node.range[1]
-}
-
-function duplicateKey(contents: unknown, offset: number, lineAt: (offset: number) => number): string {
-  let text = 'the same key stands here twice, expected each key once'
-  visit(contents as Node, {
-    Map(_, map) {
-      const index = map.items.findIndex(({ key }) => startOf(key) === offset)
-      const key = map.items[index]?.key
-      if (!isScalar(key)) return
-      const earlier = map.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === key.value)
-      const line = lineAt(startOf(earlier?.key) ?? 0)
-      text = `the key "${key.value}" stands here again, first on line ${line}, expected each key once`
-    },
-  })
-  return text
 }
 
 /** The parser's words name its own notions; an operator needs what to change. */

@@ -103,7 +103,7 @@ function readWord(reader: Reader): string {
   let word = ''
   for (; ; reader.offset++) {
     const character = reader.text[reader.offset]
-    if (character === undefined || /[\s;]/.test(character)) return word
+    if (character === undefined || ' \t\r\n;'.includes(character)) return word
     if (character === '{') {
       if (!word.endsWith('$')) return word // `${name}` is a variable, anything else opens a block
       const end = reader.text.indexOf('}', reader.offset)
@@ -125,18 +125,37 @@ function escaped(reader: Reader): string {
   return plain
 }
 
-/** Braces in Lua's strings and comments do not count. */
-const LUA_TOKEN = /--\[\[[\s\S]*?\]\]|--[^\n]*|\[\[[\s\S]*?\]\]|"(?:\\[\s\S]|[^"\\])*"|'(?:\\[\s\S]|[^'\\])*'|[{}\n]/g
+/** What braces in Lua may stand in, and the braces. */
+const LUA_TOKEN = /--\[\[|--[^\n]*|\[\[|["'{}\n]/g
 
 function skipLua(reader: Reader): void {
-  LUA_TOKEN.lastIndex = reader.offset
-  for (let depth = 1; depth > 0; reader.offset = LUA_TOKEN.lastIndex) {
-    const token = LUA_TOKEN.exec(reader.text)?.[0]
-    if (token === undefined) throw malformed(reader, 'the end of the file inside a Lua block')
-    reader.line += token.split('\n').length - 1
-    if (token === '{') depth++
-    if (token === '}') depth--
+  for (let depth = 1; depth > 0; ) {
+    LUA_TOKEN.lastIndex = reader.offset
+    const match = LUA_TOKEN.exec(reader.text)
+    if (match === null) throw malformed(reader, 'the end of the file inside a Lua block')
+    const [token] = match
+    let end = match.index + token.length
+    if (token.endsWith('[[')) end = endOfLong(reader, end)
+    else if (token === '"' || token === "'") end = endOfLuaString(reader, end, token)
+    else if (token === '{') depth++
+    else if (token === '}') depth--
+    for (let at = match.index; at < end; at++) if (reader.text[at] === '\n') reader.line++
+    reader.offset = end
   }
+}
+
+function endOfLong(reader: Reader, start: number): number {
+  const end = reader.text.indexOf(']]', start)
+  if (end === -1) throw malformed(reader, 'the end of the file inside [[…')
+  return end + 2
+}
+
+function endOfLuaString(reader: Reader, start: number, quote: string): number {
+  for (let at = start; at < reader.text.length; at++) {
+    if (reader.text[at] === '\\') at++
+    else if (reader.text[at] === quote) return at + 1
+  }
+  throw malformed(reader, `the end of the file inside ${quote}…`)
 }
 
 function malformed(reader: Reader, found: string): ApplicationError {

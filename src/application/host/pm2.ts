@@ -13,6 +13,8 @@ import { followLinks, onHost } from './host-path.ts'
 const LOAD_LIMIT_MS = 5_000
 const FILE_LIMIT = 1024 * 1024
 const OUTPUT_LIMIT = 1024 * 1024
+/** Values that the file is searched for. Those of more variables count as found: sealing the file is the safe side. */
+const MOST_SEARCHED = 1000
 /** As pm2 spells them, old and new. */
 const LOG_KEYS = ['out_file', 'output', 'error_file', 'error', 'log_file', 'log'] as const
 
@@ -27,7 +29,7 @@ export interface Pm2App {
   readonly logFiles: readonly string[]
 }
 
-interface Ecosystem {
+export interface Ecosystem {
   readonly apps: readonly Pm2App[]
   /** Names of variables whose secret values stand in the file itself. */
   readonly secretVariables: readonly string[]
@@ -98,9 +100,15 @@ async function loadEcosystem(file: string, signal: AbortSignal | undefined): Pro
 }
 
 async function loadDefinitions(file: string, text: string, signal: AbortSignal | undefined): Promise<unknown> {
+  const definitions = parseDefinitions(file, text)
+  return definitions === undefined ? runLoader(file, signal) : definitions
+}
+
+/** What a YAML or JSON file says; undefined where only a JavaScript engine can tell. Throws `SOURCE`. */
+export function parseDefinitions(file: string, text: string): unknown {
   if (/\.ya?ml$/.test(file)) {
     try {
-      return parseYaml(text)
+      return parseYaml(text, { uniqueKeys: false }) ?? null // an empty file defines nothing
     } catch (error) {
       throw unloadable(file, error)
     }
@@ -112,11 +120,13 @@ async function loadDefinitions(file: string, text: string, signal: AbortSignal |
       // pm2 evaluates JSON as JavaScript, so that comments and trailing commas are allowed: the loader does that.
     }
   }
-  return runLoader(file, signal)
+  return undefined
 }
 
-function summarise(definitions: unknown, file: string, text: string): Ecosystem {
+/** The apps that the definitions in a file, whose text is given too, describe. Throws `SOURCE`. */
+export function summarise(definitions: unknown, file: string, text: string): Ecosystem {
   const secretVariables = new Set<string>()
+  let searched = 0
   const apps = appsOf(definitions).map((app): Pm2App => {
     const script = typeof app.script === 'string' ? app.script : undefined
     const name = typeof app.name === 'string' ? app.name : script === undefined ? undefined : scriptName(script)
@@ -124,7 +134,9 @@ function summarise(definitions: unknown, file: string, text: string): Ecosystem 
     const variables = variablesOf(app)
     for (const [variable, value] of variables) {
       // A value that does not stand in the file was read from elsewhere (dotenv), and is no secret of this file.
-      if (isSecretVariable(variable, value) && text.includes(value)) secretVariables.add(variable)
+      if (!isSecretVariable(variable, value)) continue
+      searched += 1
+      if (searched > MOST_SEARCHED || text.includes(value)) secretVariables.add(variable)
     }
     const cwd = resolve(dirname(file), typeof app.cwd === 'string' ? app.cwd : '.')
     const logFiles = LOG_KEYS.flatMap((key) => (typeof app[key] === 'string' ? [resolve(cwd, app[key])] : []))
@@ -139,7 +151,12 @@ function variablesOf(app: Record<string, unknown>): (readonly [name: string, val
     .filter(([key]) => /^env(_|$)/.test(key))
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([, environment]) => (isRecord(environment) ? Object.entries(environment) : []))
-    .map(([name, value]) => [name, String(value ?? '')] as const)
+    .map(([name, value]) => [name, isScalar(value) ? String(value) : ''] as const)
+}
+
+/** pm2 hands groups and lists over as JSON, which stands nowhere in the file as it is. */
+function isScalar(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
 }
 
 /**

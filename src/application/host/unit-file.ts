@@ -13,32 +13,35 @@ export interface UnitSetting {
 export function parseUnitFile(text: string): readonly UnitSetting[] {
   const settings: UnitSetting[] = []
   let section = ''
-  let continued = ''
+  let continued: string[] = []
   for (const raw of text.split(/\r?\n/)) {
     if (/^\s*[#;]/.test(raw)) continue
-    const line = continued + (continued === '' ? raw.trimStart() : raw)
-    if (line.endsWith('\\')) {
-      continued = `${line.slice(0, -1)} `
+    const part = continued.length === 0 ? raw.trimStart() : raw
+    if (part.endsWith('\\')) {
+      continued.push(part.slice(0, -1))
       continue
     }
-    continued = ''
+    const line = continued.length === 0 ? part : [...continued, part].join(' ')
+    continued = []
     const header = /^\[(.+)\]\s*$/.exec(line)
     if (header !== null) {
       section = header[1] as string
       continue
     }
-    const assignment = /^([^=\s]+)\s*=\s*(.*?)\s*$/.exec(line)
-    if (assignment !== null) settings.push({ section, key: assignment[1] as string, value: assignment[2] as string })
+    const assignment = /^([^=\s]+)\s*=/.exec(line)
+    if (assignment === null) continue
+    settings.push({ section, key: assignment[1] as string, value: line.slice(assignment[0].length).trim() })
   }
   return settings
 }
 
 /** Values of a key that adds up over files, such as `EnvironmentFile`: an empty assignment forgets those before it. */
 export function valuesOf(settings: readonly UnitSetting[], section: string, key: string): readonly string[] {
-  let values: string[] = []
+  const values: string[] = []
   for (const setting of settings) {
     if (setting.section !== section || setting.key !== key) continue
-    values = setting.value === '' ? [] : [...values, setting.value]
+    if (setting.value === '') values.length = 0
+    else values.push(setting.value)
   }
   return values
 }

@@ -55,7 +55,7 @@ export function sshRecipient(line: string): Recipient {
   if (type === RSA) {
     const [e, n] = [read.integer(), read.integer()]
     const jwk = { kty: 'RSA', e: e.toString('base64url'), n: n.toString('base64url') }
-    const key = createPublicKey({ key: jwk, format: 'jwk' })
+    const key = parsedBy(() => createPublicKey({ key: jwk, format: 'jwk' }))
     if (n.length * 8 < SMALLEST_RSA_BITS) throw unusable(`it has fewer than ${SMALLEST_RSA_BITS} bits`)
     return {
       wrapFileKey: (fileKey) => [
@@ -133,15 +133,27 @@ function parseOpenSsh(text: string): SshPrivateKey {
     Buffer,
     Buffer,
   ]
-  const reduced = (prime: Buffer): Buffer => fromBigInt(toBigInt(d) % (toBigInt(prime) - 1n))
+  const reduced = (prime: Buffer): Buffer => {
+    if (toBigInt(prime) < 2n) throw unusable('it is damaged')
+    return fromBigInt(toBigInt(d) % (toBigInt(prime) - 1n))
+  }
   const numbers = { n, e, d, p, q, qi, dp: reduced(p), dq: reduced(q) }
   const jwk = Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, value.toString('base64url')]))
-  return { type, wire, privateKey: createPrivateKey({ key: { kty: 'RSA', ...jwk }, format: 'jwk' }) }
+  const privateKey = parsedBy(() => createPrivateKey({ key: { kty: 'RSA', ...jwk }, format: 'jwk' }))
+  return { type, wire, privateKey }
+}
+
+function parsedBy(parse: () => KeyObject): KeyObject {
+  try {
+    return parse()
+  } catch {
+    throw unusable('it is damaged, or no key at all') // its reason may quote the key
+  }
 }
 
 function parsePem(text: string): SshPrivateKey {
   if (text.includes('ENCRYPTED')) throw unusable('it is protected by a passphrase')
-  const privateKey = createPrivateKey(text)
+  const privateKey = parsedBy(() => createPrivateKey(text))
   if (privateKey.asymmetricKeyType !== 'rsa')
     throw unusable(`keys of type ${privateKey.asymmetricKeyType} cannot open a seal`)
   const { e = '', n = '' } = createPublicKey(privateKey).export({ format: 'jwk' })

@@ -107,11 +107,16 @@ async function readLeftover(stage: string): Promise<InterruptedRestore | undefin
     const isOurs = (await readdir(stage)).every((name) => name.startsWith(`${RECORD}-tmp-`))
     return isOurs ? { stage, record: undefined } : undefined
   }
+  const parsed = parseRecord(bytes, stage)
+  return parsed && { stage, record: parsed }
+}
+
+/** Undefined for anything that was not written by us about this stage. */
+export function parseRecord(bytes: Buffer, stage: string): RestoreRecord | undefined {
   const parsed = record.safeParse(parseJson(bytes))
-  // A record speaks of entries beside its own folder; anything else was not written by us.
+  // A record speaks of entries beside its own folder.
   if (!parsed.success || posix.dirname(parsed.data.path) !== posix.dirname(stage)) return undefined
-  if (posix.dirname(parsed.data.before) !== posix.dirname(stage)) return undefined
-  return { stage, record: parsed.data }
+  return posix.dirname(parsed.data.before) === posix.dirname(stage) ? parsed.data : undefined
 }
 
 function parseJson(bytes: Buffer): unknown {

@@ -22,11 +22,12 @@ export async function loadScrubState(file: string, repository: string): Promise<
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { state: NO_SCRUB_STATE, unusable: undefined }
     throw error
   }
-  const state = parseState(text, repository)
+  const state = parseScrubState(text, repository)
   return typeof state === 'string' ? { state: NO_SCRUB_STATE, unusable: state } : { state, unusable: undefined }
 }
 
-function parseState(text: string, repository: string): ScrubState | string {
+/** The state, or why the text is none of that repository. */
+export function parseScrubState(text: string, repository: string): ScrubState | string {
   let value: unknown
   try {
     value = JSON.parse(text)

@@ -1,0 +1,82 @@
+import type { FuzzTarget } from './fuzz-target.ts'
+
+/** An input that once crashed, hung or cost too much, and must not again. */
+export interface Regression {
+  readonly target: FuzzTarget['name']
+  /** What it did. */
+  readonly finding: string
+  readonly input: string | Buffer
+}
+
+export const regressions: readonly Regression[] = [
+  {
+    target: 'nginx configuration',
+    finding: 'stood still before white space that is none for nginx, until memory was used up',
+    input: 'server_name\u00a0example.com;',
+  },
+  {
+    target: 'nginx configuration',
+    finding: 'looked for the end of every string of a Lua block that has none',
+    input: `a_by_lua_block {${'[['.repeat(100_000)}`,
+  },
+  {
+    target: 'unit file',
+    finding: 'read what a line continues again for every further line',
+    input: '\\\n'.repeat(120_000),
+  },
+  {
+    target: 'unit file',
+    finding: 'looked for the end of a value at every blank in it',
+    input: `a=${' '.repeat(120_000)}b`,
+  },
+  {
+    target: 'pm2 file in JSON',
+    finding: 'looked through the file for every variable in it',
+    input: `[{"name":"a","env":{${Array.from({ length: 8000 }, (_, i) => `"API_TOKEN_${i}":"secret-${i}"`).join(',')}}}]`,
+  },
+  {
+    target: 'pm2 file in YAML',
+    finding: 'compared each key with every other',
+    input: `a:\n${Array.from({ length: 15_000 }, (_, i) => `  k${i}: 1\n`).join('')}`,
+  },
+  {
+    target: 'patterns of what is left out',
+    finding: 'tried every way to place each letter in a long name',
+    input: '*a*a*a*a*a*a*a*a*b',
+  },
+  {
+    target: 'patterns of what is left out',
+    finding: 'tried every way to place each folder in a long path',
+    input: '/**/ab/**/ab/**/ab/**/ab/**/ab/**/x',
+  },
+  {
+    target: 'patterns of what is left out',
+    finding: 'looked at everything in front of each of the spaces at the end',
+    input: `a${' '.repeat(1990)}`,
+  },
+  {
+    target: 'pm2 file in JSON',
+    finding: 'ran out of stack over lists in lists',
+    input: `{"apps":[{"name":"a","env":{"A":${'['.repeat(20_000)}${']'.repeat(20_000)}}}]}`,
+  },
+  {
+    target: 'config file',
+    finding: 'compared each key with every other',
+    input: `app: a\n${Array.from({ length: 20_000 }, (_, i) => `k${i}: 1\n`).join('')}`,
+  },
+  {
+    target: 'config file',
+    finding: 'looked through the whole file for each of the keys that stand twice',
+    input: ': shop\n'.repeat(20_000),
+  },
+  {
+    target: 'schedules and lengths of time',
+    finding: 'compared every letter with those of all time zones',
+    input: 'x'.repeat(200_000),
+  },
+  {
+    target: 'SSH private key',
+    finding: 'threw what OpenSSL throws',
+    input: '-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----\n',
+  },
+]
