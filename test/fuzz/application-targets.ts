@@ -28,6 +28,8 @@ import { formatPeriod, parsePeriod } from '../../src/engine/repository/calendar-
 import { parseMaxUnused } from '../../src/engine/repository/max-unused.ts'
 import { parsePackSubset, parseSize } from '../../src/engine/repository/pack-subset.ts'
 import { parseKeepCount } from '../../src/engine/repository/retention-policy.ts'
+import { parseGrouping } from '../../src/engine/repository/snapshot-groups.ts'
+import { charactersOf, follow, parseFindPattern, startOf } from '../../src/operations/browse/find-pattern.ts'
 import { encodeManifest, parseManifest } from '../../src/operations/manifest.ts'
 import { parseRecord } from '../../src/operations/restore/restore-record.ts'
 import { parseScrubState } from '../../src/operations/scrub/scrub-state.ts'
@@ -316,6 +318,20 @@ export const applicationTargets: readonly FuzzTarget[] = [
     share: 2.5,
   },
   {
+    name: 'pattern of find',
+    shape: 'text',
+    samples: text('*.log', '/srv/**/cache', 'a[b-d^]?e*', '[^a-z]x', 'a\\*b', '**/x/**/y'),
+    words: ['*', '**', '**/', '?', '[a-z]', '[^', ']', '-', '\\', '/', '..'],
+    parse(input) {
+      const pattern = parseFindPattern(input.toString('utf8').slice(0, 2000))
+      const names = ['srv', 'cache', 'a'.repeat(250), '\xff'].map((name) => charactersOf(Buffer.from(name, 'latin1')))
+      const state = names.reduce((from, name) => follow(pattern, from, name), startOf(pattern))
+      assert.ok(state === 'matched' || state.every((place) => place <= pattern.parts.length))
+    },
+    memory: { base: 1024 * KIB, perByte: 8000 },
+    share: 3,
+  },
+  {
     name: 'nginx configuration',
     shape: 'text',
     samples: text(
@@ -540,13 +556,19 @@ export const applicationTargets: readonly FuzzTarget[] = [
   {
     name: 'sizes and counts',
     shape: 'text',
-    samples: text('5%', '99.5%', '10G', '1/5', 'unlimited', '12'),
+    samples: text('host,paths', '5%', '99.5%', '10G', '1/5', 'unlimited', '12'),
     words: ['%', '/', 'k', 'T', '.', '0', '9'.repeat(20)],
     parse(input) {
       const written = input.toString('utf8')
       const size = parseSize(written)
       assert.ok(size === undefined || (Number.isSafeInteger(size) && size >= 0))
-      return [size, parseMaxUnused(written), parsePackSubset(written), parseKeepCount(written)].some(accepted)
+      return [
+        size,
+        parseMaxUnused(written),
+        parsePackSubset(written),
+        parseKeepCount(written),
+        parseGrouping(written),
+      ].some(accepted)
     },
     memory: OF_TEXT,
     share: 16,
