@@ -149,7 +149,7 @@ async function restoreInto(
     unseal: options.unseal ? { identities: identitiesOf(invocation, config) } : undefined,
     verify: options.verify,
     numericOwner: options.numericOwner,
-    observe: invocation.observe({ log: config?.log, summarise: restoreLines }),
+    observe: invocation.observe({ config, access, summarise: restoreLines }),
     signal,
   })
   return outcome
@@ -200,7 +200,7 @@ async function restoreLive(
       show(plan)
       return options.yes || confirm(invocation, 'Replace the live files?', false)
     },
-    observe: invocation.observe({ log: config.log, summarise: restoreLines }),
+    observe: invocation.observe({ config, access, summarise: restoreLines }),
     signal,
   })
   return outcome === 'declined' ? 'interrupted' : outcome
