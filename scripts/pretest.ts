@@ -45,6 +45,8 @@ const PROGRAMS: readonly SystemProgram[] = [
   { command: 'fish', package: 'fish', tests: 'completion in fish' },
   { command: 'ps', package: 'procps', tests: 'secrets in process lists' },
   { command: 'xz', package: 'xz-utils', tests: 'unpacking of Debian packages' },
+  { command: 'debootstrap', package: 'debootstrap', tests: 'whole servers that are lost and recovered' },
+  { command: 'systemd-nspawn', package: 'systemd-container', tests: 'whole servers that are lost and recovered' },
   { command: 'time', package: 'time', tests: 'the smoke run of the benchmarks' },
 ]
 

@@ -41,9 +41,8 @@ export {
   type StoredSnapshot,
   writeSnapshot,
 } from './repository/snapshots.ts'
-export type { RestoreItem } from './restorer/planned-file.ts'
 export {
-  type Overwrite,
+  type RestoreItem,
   type RestoreOptions,
   type RestoreProblem,
   type RestoreResult,

@@ -8,8 +8,11 @@ import { OperationError } from './error.ts'
 //   partial         made with --component
 //   component:NAME  of a partial snapshot: what is in it
 
+/** What a tag that names an application begins with. */
+export const APP_TAG = 'app:'
+
 export function appTag(app: string): string {
-  return `app:${app}`
+  return APP_TAG + app
 }
 
 export const PARTIAL = 'partial'

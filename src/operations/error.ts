@@ -14,6 +14,7 @@ export type OperationErrorCode =
   | 'NO_ROOM' // a file system cannot hold what is to be restored
   | 'PREFLIGHT' // something that a recovery needs is missing on this machine
   | 'RESUME' // an earlier run was cut off, and cannot be gone on with
+  | 'RECOVERY' // a step of a recovery failed
   | 'UNHEALTHY' // the application does not answer as it should
   | 'DRILL' // a restore could not be rehearsed
   | 'DEMO'

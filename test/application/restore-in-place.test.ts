@@ -335,7 +335,7 @@ test('what a killed restore left inside of what is now replaced is put in order 
     before: app.at('data/sub.before-20261101-020000'),
     kept: [app.at('data/sub/cache')],
     sidecars: [],
-    process: { pid: 4_999_999, started: '0' },
+    process: ':4999999:',
     identities: { staged: (await identityOf(app.at('data/sub')))!, live: (await identityOf(`${stage}/staged`))! },
   })
   const report = await restored(app.restore())

@@ -49,11 +49,12 @@ test('an application is asked until it is healthy, then for its log and its metr
 
 test('what is not well is said, and the asking ends with the time', async () => {
   await using server = await serve((request, response) => {
+    assert.match(request.headers.host!, /^(localhost|127\.0\.0\.1):/)
     response.end(request.url === '/metrics' ? '# nothing\n' : '{"status":"unhealthy"}')
   })
   const [health, log, metrics] = await checkApplication({
     health: server.url('/'),
-    metrics: server.url('/metrics'),
+    metrics: server.url('/metrics').replace('127.0.0.1', 'localhost'),
     expectLog: ['ready'],
     readLog: async () => 'error: no token\n',
     withinMs: 300,

@@ -95,6 +95,14 @@ async function pm2State(spec: ServiceSpec, name: string, options: ServiceOptions
   return has('online') ? 'running' : 'stopped'
 }
 
+/** Takes the processes of a service out of pm2's list, so that it is started from its file anew. None there: nothing to do. */
+export async function forgetInPm2(name: string, options: ServiceOptions = {}): Promise<void> {
+  const spec: ServiceSpec = `pm2:${name}`
+  if ((await pm2Processes(spec, name, options)).length === 0) return
+  const result = await run(spec, options, 'pm2', ['delete', name, '--silent'])
+  if (result.exitCode !== 0) throw refused(`Cannot take ${spec} out of the list`, spec, result)
+}
+
 /** Where pm2 writes what the processes of a service say; none when pm2 does not know it. */
 export async function pm2LogFiles(name: string, options: ServiceOptions = {}): Promise<readonly string[]> {
   const processes = await pm2Processes(`pm2:${name}`, name, options)

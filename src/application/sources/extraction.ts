@@ -13,7 +13,7 @@ import {
   symlink,
   unlink,
 } from 'node:fs/promises'
-import { groupId, userId } from '../../engine/os/accounts.ts'
+import { ownerHere, type RenamedOwners } from '../../engine/os/accounts.ts'
 import { setTimes } from '../../engine/os/times.ts'
 import { ApplicationError } from '../error.ts'
 import type { ForeignTarEntry } from './tar.ts'
@@ -54,7 +54,7 @@ interface Staged {
  * with `SEAL`: absolute names, `..`, NUL, entries under one that is no folder, duplicates, hard links to anything but a
  * staged file, devices, pipes, sizes beyond the free space. The disk's errors are `SOURCE`.
  */
-export async function startExtraction(targetRoot: string, owners: boolean) {
+export async function startExtraction(targetRoot: string, owners: boolean, renamed?: RenamedOwners) {
   const root = await realpath(targetRoot).catch((error: unknown) => {
     throw diskProblem('open the target', targetRoot, error)
   })
@@ -132,7 +132,8 @@ export async function startExtraction(targetRoot: string, owners: boolean) {
 
   async function applyMetadata(at: Buffer, handle: FileHandle | undefined, entry: ForeignTarEntry): Promise<void> {
     if (owners && handle !== undefined) {
-      await handle.chown(userId(entry.user) ?? entry.uid, groupId(entry.group) ?? entry.gid)
+      const { uid, gid } = ownerHere(entry, { renamed })
+      await handle.chown(uid, gid)
     }
     // After the owner, which takes such bits away; setuid and setgid have no business on a secret.
     if (handle !== undefined) await handle.chmod(entry.type === 'directory' ? entry.mode : entry.mode & 0o777)

@@ -1,10 +1,10 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, type FileHandle, link, lstat, mkdir, open, readdir, readFile, readlink, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, posix } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createGunzip, createGzip } from 'node:zlib'
-import { groupName, userName } from '../../engine/os/accounts.ts'
+import { groupName, type RenamedOwners, userName } from '../../engine/os/accounts.ts'
 import { ApplicationError } from '../error.ts'
 import type { Finding } from '../finding.ts'
 import { throughTransform } from './byte-stream.ts'
@@ -208,6 +208,7 @@ export interface ExtractOptions {
   readonly signal?: AbortSignal | undefined
   /** Whether files get the owners that the archive names (by name, else by number); as root they do unless told otherwise. */
   readonly owners?: boolean
+  readonly renamedOwners?: RenamedOwners | undefined
 }
 
 /**
@@ -226,27 +227,69 @@ export async function extractSecrets(
 ): Promise<ExtractedSecret[]> {
   const { signal } = options
   signal?.throwIfAborted()
-  await using extraction = await startExtraction(targetRoot, options.owners ?? process.geteuid?.() === 0)
+  await using extraction = await startExtraction(
+    targetRoot,
+    options.owners ?? process.geteuid?.() === 0,
+    options.renamedOwners,
+  )
   const archive = unpackTar(throughTransform(plaintextTarGz, createGunzip(), signal))
   try {
     let entries = 0
     for await (const [bare, content] of archive) {
       const entry = below(options.base, bare)
       signal?.throwIfAborted()
-      if (++entries > ENTRIES_LIMIT) {
-        throw new ApplicationError('SEAL', `Cannot unpack the secrets: they are more than ${ENTRIES_LIMIT} entries`)
-      }
+      if (++entries > ENTRIES_LIMIT) throw tooMany()
       const place = extraction.claim(entry)
       if (options.select?.(place.path) !== false) await extraction.stage(entry, place, content)
     }
     return await extraction.publish()
   } catch (error) {
-    signal?.throwIfAborted()
-    if (error instanceof Error && 'code' in error && /^Z_/.test(String(error.code))) {
-      throw new ApplicationError('SEAL', `Cannot unpack the secrets: ${error.message}`, { cause: error })
-    }
-    throw error
+    throw unpackError(error, signal)
   }
+}
+
+/** An entry of an archive of secrets, at hand in memory only. */
+export interface UnsealedEntry {
+  /** Absolute. */
+  readonly path: string
+  readonly type: 'file' | 'symlink' | 'other'
+  readonly size: number
+  readonly linkTarget: string | undefined
+  /** To be read, if at all, before the next entry is asked for. */
+  readonly content: AsyncIterable<Buffer>
+}
+
+/**
+ * Reads a tar.gz of secrets to its end and writes nothing. The names are as the archive has them, nobody has checked them.
+ * Throws as `extractSecrets` does.
+ */
+export async function* readSecrets(
+  plaintextTarGz: AsyncIterable<Uint8Array>,
+  { base, signal }: Pick<ExtractOptions, 'base' | 'signal'> = {},
+): AsyncGenerator<UnsealedEntry, void, undefined> {
+  let entries = 0
+  try {
+    for await (const [bare, content] of unpackTar(throughTransform(plaintextTarGz, createGunzip(), signal))) {
+      signal?.throwIfAborted()
+      if (++entries > ENTRIES_LIMIT) throw tooMany()
+      const { name, type, size, linkTarget } = below(base, bare)
+      const known = type === 'file' || type === 'symlink' ? type : 'other'
+      yield { path: posix.normalize(`/${name}`), type: known, size, linkTarget: linkTarget?.toString(), content }
+    }
+  } catch (error) {
+    throw unpackError(error, signal)
+  }
+}
+
+function tooMany(): ApplicationError {
+  return new ApplicationError('SEAL', `Cannot unpack the secrets: they are more than ${ENTRIES_LIMIT} entries`)
+}
+
+/** An error of zlib speaks of the archive. */
+function unpackError(error: unknown, signal: AbortSignal | undefined): unknown {
+  signal?.throwIfAborted()
+  if (!(error instanceof Error && 'code' in error && /^Z_/.test(String(error.code)))) return error
+  return new ApplicationError('SEAL', `Cannot unpack the secrets: ${error.message}`, { cause: error })
 }
 
 interface ArchiveOptions {

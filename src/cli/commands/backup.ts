@@ -115,8 +115,7 @@ async function backupTheApplication(invocation: Invocation<Options>): Promise<Ou
     force,
     ...place,
     observe: invocation.observe({
-      config,
-      access,
+      log: config.log,
       summarise: (summary) => backupLines(summary, { style, width: widthOf(invocation) }),
     }),
     signal,

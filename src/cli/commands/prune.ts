@@ -39,8 +39,7 @@ async function pruneRepository(invocation: Invocation<Options>): Promise<Outcome
   const config = await findRepositoryConfig(invocation)
   const access = await repositoryAccess(invocation, config)
   const observe = invocation.observe({
-    config,
-    access,
+    log: config?.log,
     summarise: (summary) => [
       ...pruneLines(summary),
       ...(options.dryRun ? ['Nothing was changed: this was a dry run'] : []),

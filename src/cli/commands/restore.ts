@@ -9,26 +9,19 @@ import type { SnapshotChoice } from '../../operations/restore/snapshot-choice.ts
 import { confirm, requireAnswers } from '../ask.ts'
 import { addCommand, type CommandModule, collect, type Invocation } from '../command.ts'
 import { CliError } from '../error.ts'
-import {
-  addSnapshotOptions,
-  collectList,
-  type SnapshotOptions,
-  snapshotChoice,
-  splitSubfolder,
-} from '../snapshot-options.ts'
+import { collectMap } from '../map-option.ts'
+import { type RecoveryOptions, recoverApplication } from '../recover-application.ts'
+import { addSnapshotOptions, collectList, snapshotChoice, splitSubfolder } from '../snapshot-options.ts'
 
-interface Options extends SnapshotOptions {
+interface Options extends RecoveryOptions {
+  readonly full: boolean
   readonly target?: string
   readonly include: readonly string[]
   readonly component: readonly string[]
-  readonly yes: boolean
-  readonly dryRun: boolean
-  readonly verify: boolean
   readonly numericOwner: boolean
   readonly stop: readonly ServiceSpec[]
   readonly identity: readonly string[]
   readonly unseal: boolean
-  readonly withoutSecrets: boolean
   readonly discardBefore: boolean
   readonly beyondConfig: boolean
   readonly hostRoot?: string
@@ -40,10 +33,11 @@ export const restoreCommand: CommandModule = {
     const command = addCommand(program, {
       usage: 'restore [snapshot]',
       topic: 'restore',
-      summary: 'bring a snapshot back, in place or into a folder',
+      summary: 'bring a snapshot back, in place, into a folder, or a whole server',
       description:
         'With --target: into a folder of its own, where everything lies at its absolute path; of SNAPSHOT:/folder, what is in the folder lies directly in the target. What is there and not in the snapshot stays.\n\n' +
         'Without --target, in place: everything is staged beside the live files, databases are opened and checked, and only then both change places. What was there is kept as NAME.before-TIME. The plan is shown first and asked about. A database that a process has open is not replaced unless --stop names the service to stop; one that was running is started again afterwards. Only paths that the config names are replaced, unless --beyond-config says otherwise: a snapshot says itself what it wants to replace. When anything cannot be brought back whole, nothing is changed.\n\n' +
+        'With --full, a whole server: from the repository, its password and the unsealing key alone. The config is read out of the snapshot; files, owners, service unit, web server, dependencies, start and health checks follow in steps. What is missing on the machine is said first, with the command that installs it. A recovery that fails or is cut off goes on where it stopped when it is run again. Commands that are run and paths that are replaced come from the snapshot, so from whoever can write to the repository: the plan shows them all, and --yes agrees to all of them unseen. --config brings a config of your own instead.\n\n' +
         'Secrets are unsealed with the private key on this machine (gpg), or with --identity (age). Without one, --target leaves them sealed (exit code 3) and in place refuses.\n\n' +
         'With --json: in place a plan object, then status and finding objects and a summary with snapshot_id, files_restored, bytes_restored, secrets_unsealed, kept. In place it needs --yes or --dry-run.',
       arguments: { snapshot: 'latest (the default), the beginning of an ID, or either with :/folder' },
@@ -52,6 +46,15 @@ export const restoreCommand: CommandModule = {
         { run: 'holdfast restore --dry-run', does: 'What a restore in place would do' },
         { run: 'holdfast restore --component data --stop pm2:my-app', does: 'One component, in place' },
         { run: 'holdfast restore --at 2026-11-01 --path /opt/app/config/bot.json', does: 'One file as it was' },
+        { run: 'holdfast -r /mnt/backup -p password restore --full', does: 'A whole server, on a new machine' },
+        {
+          run: 'holdfast -r /mnt/backup -p password restore --full --yes --create-user --rollback',
+          does: 'The same unattended',
+        },
+        {
+          run: 'holdfast -r /mnt/backup -p password restore --full --map root=/srv/app --map user=app2 --map port=3000:3100 --dry-run',
+          does: 'What it would be in another place',
+        },
         { run: 'holdfast -r /srv/backup restore latest:/etc --target /tmp/etc', does: 'A folder, without a config' },
       ],
       exits: ['incomplete', 'no-repository', 'locked', 'wrong-password'],
@@ -77,6 +80,19 @@ export const restoreCommand: CommandModule = {
       .option('--discard-before', 'in place: remove what was there once all is in place', false)
       .option('--beyond-config', 'in place: also paths that the snapshot names and the config does not', false)
       .option('--host-root <dir>', "in place: where the host's own files begin (default: /)")
+      .option('--full', 'recover a whole server: files, accounts, unit, web server, start, health', false)
+      .option('--app <name>', '--full: which application, where the repository holds several')
+      .option(
+        '--map <what>',
+        '--full: root=FOLDER, user=USER[:GROUP] or port=[OLD:]NEW is different here (repeatable)',
+        collectMap,
+      )
+      .option('--rewrite <path>', '--full, with --map: rewrite it in this file, too (repeatable)', collect, [])
+      .option('--create-user', '--full: make the user and group of the application where they are missing', false)
+      .option('--no-start', '--full: put all in place, and start nothing')
+      .option('--rollback', '--full: when a step fails, put back what was there before', false)
+      .option('--anew', '--full: do not go on with a recovery that was cut off, begin another', false)
+      .option('--wait <seconds>', '--full: how long the application may take until it is healthy', parseSeconds, 60)
       .action(context.action<Options & { path: readonly string[] }>(restore))
   },
 }
@@ -86,8 +102,18 @@ function collectService(text: string, previous: readonly ServiceSpec[]): Service
   throw new InvalidArgumentError('Expected pm2:NAME or systemd:UNIT')
 }
 
+function parseSeconds(text: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('Expected a number of seconds')
+}
+
 async function restore(invocation: Invocation<Options & { path: readonly string[] }>): Promise<Outcome> {
   const { operands, options } = invocation
+  if (options.full) {
+    refuseWithFull(options)
+    return recoverApplication(invocation, operands[0], identitiesOf(invocation, undefined))
+  }
+  refuseWithoutFull(options)
   refuseMisplaced(options)
   if (options.target === undefined && !options.yes && !options.dryRun) {
     requireAnswers(
@@ -149,7 +175,7 @@ async function restoreInto(
     unseal: options.unseal ? { identities: identitiesOf(invocation, config) } : undefined,
     verify: options.verify,
     numericOwner: options.numericOwner,
-    observe: invocation.observe({ config, access, summarise: restoreLines }),
+    observe: invocation.observe({ log: config?.log, summarise: restoreLines }),
     signal,
   })
   return outcome
@@ -200,10 +226,41 @@ async function restoreLive(
       show(plan)
       return options.yes || confirm(invocation, 'Replace the live files?', false)
     },
-    observe: invocation.observe({ config, access, summarise: restoreLines }),
+    observe: invocation.observe({ log: config.log, summarise: restoreLines }),
     signal,
   })
   return outcome === 'declined' ? 'interrupted' : outcome
+}
+
+function refuseWithFull(options: Options & { path: readonly string[] }): void {
+  const others = [
+    ...(options.target === undefined ? [] : ['--target']),
+    ...(options.include.length > 0 ? ['--include'] : []),
+    ...(options.path.length > 0 ? ['--path'] : []),
+    ...(options.component.length > 0 ? ['--component'] : []),
+    ...(options.stop.length > 0 ? ['--stop'] : []),
+    ...(options.unseal ? [] : ['--no-unseal']),
+    ...(options.numericOwner ? ['--numeric-owner'] : []),
+    ...(options.discardBefore ? ['--discard-before'] : []),
+    ...(options.beyondConfig ? ['--beyond-config'] : []),
+    ...(options.hostRoot === undefined ? [] : ['--host-root']),
+  ]
+  if (others.length === 0) return
+  throw new CliError('USAGE', `Cannot use ${others.join(', ')} with --full: it recovers all of an application`)
+}
+
+function refuseWithoutFull(options: Options): void {
+  const others = [
+    ...(options.app === undefined ? [] : ['--app']),
+    ...(options.map === undefined ? [] : ['--map']),
+    ...(options.rewrite.length > 0 ? ['--rewrite'] : []),
+    ...(options.createUser ? ['--create-user'] : []),
+    ...(options.start ? [] : ['--no-start']),
+    ...(options.rollback ? ['--rollback'] : []),
+    ...(options.anew ? ['--anew'] : []),
+  ]
+  if (others.length === 0) return
+  throw new CliError('USAGE', `Cannot use ${others.join(', ')} without --full`)
 }
 
 /** Options that would be passed over in silence. */

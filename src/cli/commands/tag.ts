@@ -64,8 +64,7 @@ async function tagSnapshots(invocation: Invocation<Options>): Promise<Outcome> {
   const config = await findRepositoryConfig(invocation)
   const access = await repositoryAccess(invocation, config)
   const show = invocation.observe({
-    config,
-    access,
+    log: config?.log,
     summarise: ({ changed_snapshots }) => [
       `${dryRun ? 'Would change' : 'Changed'} the tags of ${counted(Number(changed_snapshots), 'snapshot')}`,
     ],

@@ -22,6 +22,25 @@ export const userId = cached((name: string) => lookUp(getpwnam, accountName(name
 /** `undefined` when there is no such group. Never throws. */
 export const groupId = cached((name: string) => lookUp(getgrnam, accountName(name), readNamed)?.id)
 
+/** Names of users and groups, in place of those that are stored. */
+export interface RenamedOwners {
+  readonly user: (name: string) => string
+  readonly group: (name: string) => string
+}
+
+/** Whom an entry belongs to on this machine: the accounts of the stored names where there are such, else the stored numbers. */
+export function ownerHere(
+  stored: { readonly user: string; readonly group: string; readonly uid: number; readonly gid: number },
+  { numeric = false, renamed }: { readonly numeric?: boolean; readonly renamed?: RenamedOwners | undefined } = {},
+): { readonly uid: number; readonly gid: number } {
+  if (numeric) return { uid: stored.uid, gid: stored.gid }
+  const { user, group } = stored
+  return {
+    uid: userId(renamed?.user(user) ?? user) ?? stored.uid,
+    gid: groupId(renamed?.group(group) ?? group) ?? stored.gid,
+  }
+}
+
 /** A user as passwd(5) knows it. */
 export interface Account {
   readonly name: string

@@ -2,7 +2,6 @@ import { mapConcurrent } from '../concurrency.ts'
 import type { EngineError } from '../error.ts'
 import { type IndexId, parseId } from '../format/id.ts'
 import { type PackIndex, parseIndexFile } from '../format/index-file.ts'
-import { type IndexColumns, scanIndexFile } from '../format/scan-index-file.ts'
 import { listensForTreePacks } from '../storage/tree-pack-listener.ts'
 import { BlobIndex } from './blob-index.ts'
 import { isFileProblem } from './file-problem.ts'
@@ -37,23 +36,10 @@ export async function* readIndexFiles(repository: Repository, signal?: AbortSign
  */
 export async function loadIndex(repository: Repository, signal?: AbortSignal): Promise<IndexedRepository> {
   const index = new BlobIndex()
-  const { version } = repository.config
-  const files = repository.storage.list('index', signal)
-  const jsons = mapConcurrent(files, CONCURRENCY, ({ name }) =>
-    readParsed(repository, 'index', parseId<IndexId>(name.id), (json) => scanned(json, version), signal),
-  )
-  for await (const { columns, packs } of jsons) {
-    if (columns) index.addColumns(columns)
-    for (const pack of packs) index.addPack(pack.id, pack.blobs)
+  for await (const file of readIndexFiles(repository, signal)) {
+    if ('error' in file) throw file.error
+    for (const pack of file.packs) index.addPack(pack.id, pack.blobs)
   }
   if (listensForTreePacks(repository.storage)) await repository.storage.setTreePacks(index.treePacks())
   return { ...repository, index }
-}
-
-function scanned(
-  json: Buffer,
-  version: 1 | 2,
-): { readonly columns: IndexColumns | undefined; readonly packs: readonly PackIndex[] } {
-  const columns = scanIndexFile(json, version)
-  return { columns, packs: columns ? [] : parseIndexFile(json, version) }
 }

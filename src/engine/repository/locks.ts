@@ -51,8 +51,6 @@ export interface LockOptions {
   readonly exclusive?: boolean
   /** How long to keep trying while somebody else holds a lock, in milliseconds; 0 fails at once. */
   readonly retryFor?: number
-  /** Told once, before the first wait, who holds the lock. */
-  readonly onWaiting?: ((error: EngineError) => void) | undefined
   readonly signal?: AbortSignal | undefined
   /** Other intervals than restic's, for tests. */
   readonly timing?: Partial<LockTiming>
@@ -80,7 +78,6 @@ export async function acquireLock(repository: Repository, options: LockOptions =
       await releaseAfter(lock, error)
       const left = deadline - performance.now()
       if (!(error instanceof EngineError && error.code === 'LOCKED') || left <= 0) throw error
-      if (wait === RETRY_FIRST_MILLISECONDS) options.onWaiting?.(error)
       await pause(Math.min(wait, left), signal)
       wait = Math.min(wait * 2, RETRY_LAST_MILLISECONDS)
     }

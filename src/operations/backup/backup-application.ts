@@ -15,16 +15,15 @@ import { createChunker } from '../../engine/kernels/chunker.ts'
 import { currentUser } from '../../engine/os/current-user.ts'
 import { BlobWriter } from '../../engine/repository/blob-writer.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
+import { readTree } from '../../engine/repository/read-blob.ts'
 import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
 import { type StoredSnapshot, writeSnapshot } from '../../engine/repository/snapshots.ts'
-import { treeBytesReader } from '../../engine/repository/tree-bytes.ts'
 import { withoutCache } from '../../engine/storage/tree-pack-listener.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots, appTag, componentTag, PARTIAL } from '../app-snapshots.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
 import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
-import { snapshotRecord } from '../journal/snapshot-record.ts'
 import { type Manifest, SELF } from '../manifest.ts'
 import { runOperation } from '../run-operation.ts'
 import { readManifest } from '../snapshot-files.ts'
@@ -35,7 +34,6 @@ import { backupSummary, snapshotSummary } from './backup-summary.ts'
 import { type CaptureContext, type ComponentCapture, captureComponent, isInside } from './capture-components.ts'
 import { describeSnapshot } from './describe-snapshot.ts'
 import { inspectSnapshot } from './inspect-snapshot.ts'
-import { copyOfJournal } from './journal-copy.ts'
 import { keyFilesOf, leftOutOf } from './left-out.ts'
 import { newestWhole, type PreviousSnapshot, previousDatabases, previousSeal } from './previous-snapshot.ts'
 import { type SecretFile, sealSecrets } from './seal-secrets.ts'
@@ -168,7 +166,6 @@ class ApplicationBackup {
     if (archived.nodes.length === 0 && seals.archives.length === 0) throw this.#nothing()
 
     observe({ type: 'phase', phase: 'publish' })
-    const journal = await copyOfJournal(this.#config, work.path, (finding) => this.#find(finding))
     const { tree, manifest } = await describeSnapshot(
       {
         config: this.#config,
@@ -178,7 +175,6 @@ class ApplicationBackup {
         captures: captured.list,
         archived,
         seals,
-        journal,
         findings: this.#findings,
       },
       { sink: writer, store, onFinding: (finding) => this.#find(finding), signal },
@@ -186,12 +182,10 @@ class ApplicationBackup {
     await writer.finish()
     const snapshot = this.#snapshot(tree, archived, writer, previous)
     const id = await writeSnapshot(repository, snapshot, signal)
-    const stored = { id, snapshot }
-    observe({ type: 'snapshot', news: { kind: 'saved', record: snapshotRecord(stored, manifest) } })
 
     for (const finding of await placeRecoveryProgram(plain.storage, signal)) this.#find(finding)
     observe({ type: 'phase', phase: 'verify' })
-    await this.#inspect(plain, stored, snapshots)
+    await this.#inspect(plain, { id, snapshot }, snapshots)
     return {
       outcome: this.#outcome(),
       snapshot: id,
@@ -207,19 +201,13 @@ class ApplicationBackup {
 
   /** The snapshot is there: whatever keeps it from being inspected is said of it, and does not take it back. */
   async #inspect(plain: Repository, stored: StoredSnapshot, older: readonly StoredSnapshot[]): Promise<void> {
-    const { signal, observe } = this.#options
-    const evidence = { operation: 'backup' }
+    const { signal } = this.#options
     try {
       // What counts is what lies in the storage, not a copy that is kept elsewhere.
       const inStorage = { ...plain, storage: withoutCache(plain.storage) }
-      const findings = await inspectSnapshot(inStorage, stored, { config: this.#config, older, signal })
-      for (const finding of findings) this.#find(finding)
-      const isDamaged = findings.some(({ severity }) => severity === 'error')
-      const what = { snapshot: stored.id, at: new Date(), evidence }
-      observe({
-        type: 'snapshot',
-        news: isDamaged ? { kind: 'damaged', ...what } : { kind: 'proven', level: 'checked', ...what },
-      })
+      for (const finding of await inspectSnapshot(inStorage, stored, { config: this.#config, older, signal })) {
+        this.#find(finding)
+      }
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof CodedError)) throw error
@@ -327,7 +315,7 @@ class ApplicationBackup {
       {
         parent: previous && {
           tree: previous.stored.snapshot.tree,
-          readTree: treeBytesReader(repository, signal),
+          readTree: (id) => readTree(repository, id, signal),
         },
         replacements: replacementsOf(captures),
         select: (path, stats) => isSelected(path, stats) && !isOtherName(path, stats),

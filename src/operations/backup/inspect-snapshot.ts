@@ -5,6 +5,7 @@ import type { Finding } from '../../application/finding.ts'
 import { checkSeal } from '../../application/sources/seal.ts'
 import { CodedError } from '../../engine/error.ts'
 import { checkRepository } from '../../engine/repository/check.ts'
+import { loadIndex } from '../../engine/repository/load-index.ts'
 import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
 import type { Manifest } from '../manifest.ts'
@@ -22,8 +23,6 @@ export interface InspectOptions {
   readonly config: Pick<Config, 'unsealIdentities'>
   /** Snapshots of the application before this one, oldest first. */
   readonly older: readonly StoredSnapshot[]
-  /** A key was at hand for this sealed archive, and it was read to its end. */
-  readonly onSealOpened?: (name: string) => void
   readonly signal: AbortSignal
 }
 
@@ -43,7 +42,7 @@ export async function inspectSnapshot(
     const hint = 'Run `holdfast check --read-data`; the repository needs repair before it can be relied on'
     findings.push({ severity, code, message, hint })
   }
-  const indexed = { ...repository, index: report.index }
+  const indexed = await loadIndex(repository, options.signal)
   const manifest = await readManifest(indexed, stored, options.signal).catch((error: unknown) =>
     damagedManifest(error, findings),
   )
@@ -85,7 +84,7 @@ async function inspectSeals(
   repository: IndexedRepository,
   { snapshot }: StoredSnapshot,
   manifest: Manifest,
-  { config, onSealOpened, signal }: InspectOptions,
+  { config, signal }: InspectOptions,
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const name of manifest.secrets?.archives ?? []) {
@@ -106,7 +105,6 @@ async function inspectSeals(
         broken(`The sealed archive ${name} is not the one that the manifest names`)
         continue
       }
-      if (files !== undefined) onSealOpened?.(name)
       const base = manifest.secrets?.base ?? '/'
       const sealed = new Set(files?.map((file) => posix.join(base, file)))
       const missing = (manifest.secrets?.files ?? []).filter((file) => !sealed.has(file.path))

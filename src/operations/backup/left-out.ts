@@ -9,7 +9,7 @@ import { SIDECAR_SUFFIXES } from '../../application/sources/sqlite-header.ts'
  * replaced. They may hold secrets under names that no longer tell, and are as old as their name says.
  */
 const RESTORE_LEFTOVER =
-  /\/(?:\.holdfast-restore-\d{8}-\d{6}[^/]*|[^/]*\.before-\d{8}-\d{6}(?:-\d+)?(?:-wal|-shm|-journal)?)$/
+  /\/(?:\.holdfast-restore-\d{8}-\d{6}[^/]*|[^/]*\.(?:before|restored)-\d{8}-\d{6}(?:-\d+)?(?:-wal|-shm|-journal)?)$/
 
 /**
  * What stays out of each component, by its name, when it is surveyed, archived, and restored in place:

@@ -16,7 +16,6 @@ import { appSnapshots, appTag } from '../app-snapshots.ts'
 import { snapshotSummary } from '../backup/backup-summary.ts'
 import { describeSnapshot } from '../backup/describe-snapshot.ts'
 import type { Observer, Outcome } from '../event.ts'
-import { snapshotRecord } from '../journal/snapshot-record.ts'
 import { SELF } from '../manifest.ts'
 import { countFindings } from '../restore/restore-to-target.ts'
 import { requireLock } from '../run-in-repository.ts'
@@ -176,7 +175,7 @@ class Import {
     }
     const { username, uid, gid } = currentUser()
     const host = folder.server ?? hostname()
-    const { tree, manifest } = await describeSnapshot(
+    const { tree } = await describeSnapshot(
       {
         config,
         time,
@@ -185,7 +184,6 @@ class Import {
         captures,
         archived,
         seals,
-        journal: undefined,
         findings: own,
         host,
         user: folder.by,
@@ -194,24 +192,22 @@ class Import {
     )
     await writer.finish()
     const paths = archived.targets.map(({ path }) => path.toString())
-    const snapshot = {
-      time,
-      tree,
-      paths: paths.length > 0 ? paths : [`/${SELF}`],
-      hostname: host,
-      username,
-      uid,
-      gid,
-      excludes: [],
-      tags: [appTag(config.app), IMPORTED, tag],
-      programVersion: PROGRAM_VERSION,
-      summary: snapshotSummary(time, archived.counts, writer.totals),
-    }
-    const id = await writeSnapshot(repository, snapshot, signal)
-    this.#options.observe({
-      type: 'snapshot',
-      news: { kind: 'saved', record: snapshotRecord({ id, snapshot }, manifest) },
-    })
-    return id
+    return writeSnapshot(
+      repository,
+      {
+        time,
+        tree,
+        paths: paths.length > 0 ? paths : [`/${SELF}`],
+        hostname: host,
+        username,
+        uid,
+        gid,
+        excludes: [],
+        tags: [appTag(config.app), IMPORTED, tag],
+        programVersion: PROGRAM_VERSION,
+        summary: snapshotSummary(time, archived.counts, writer.totals),
+      },
+      signal,
+    )
   }
 }

@@ -9,8 +9,8 @@ import { SIDECAR_SUFFIXES } from '../../application/sources/sqlite-header.ts'
 import { surveyFiles } from '../../application/sources/survey.ts'
 import { CodedError } from '../../engine/error.ts'
 import { permissions } from '../../engine/format/mode.ts'
-import type { TreeNode } from '../../engine/format/tree.ts'
-import { groupId, userId } from '../../engine/os/accounts.ts'
+import { ownerHere } from '../../engine/os/accounts.ts'
+import { processIdentity } from '../../engine/os/process-identity.ts'
 import { synchronizeFolder, writeFileDurably } from '../../engine/os/write-file-durably.ts'
 import { restore } from '../../engine/restorer/restore.ts'
 import { OperationError } from '../error.ts'
@@ -18,6 +18,8 @@ import type { Observer } from '../event.ts'
 import { CONFIG, MANIFEST_LIMIT, SELF } from '../manifest.ts'
 import { findNode, readWhole } from '../snapshot-files.ts'
 import { type InPlacePlan, presence, type RestoreUnit, usersOf } from './plan-in-place.ts'
+import { applyRewrite } from './plan-rewrites.ts'
+import { originOf, relocateOwner, rewriteText } from './relocation.ts'
 import {
   activeStages,
   type InterruptedRestore,
@@ -25,7 +27,6 @@ import {
   type RestoreRecord,
   settleInterrupted,
   stagedIn,
-  thisProcess,
   writeRecord,
 } from './restore-record.ts'
 import { isBelow, restoreFinding } from './restore-to-target.ts'
@@ -164,7 +165,16 @@ class InPlaceRestore {
     if (unit.secrets.length > 0) await this.#stageSecrets(unit)
     await this.#stageFiles(unit)
     if ((await presence(stagedIn(unit.stage))) === 'nothing') return // all of it is secret and stays sealed
+    await this.#rewrite(unit)
     for (const entry of this.#keptOf(unit)) await makeWayFor(entry, unit)
+  }
+
+  async #rewrite(unit: RestoreUnit): Promise<void> {
+    const { rewrites, relocation } = this.#plan
+    for (const planned of rewrites.filter(({ path }) => isBelow(path, unit.path))) {
+      this.#options.signal.throwIfAborted()
+      await applyRewrite(stagedIn(unit.stage) + planned.path.slice(unit.path.length), planned, relocation)
+    }
   }
 
   #keptOf(unit: RestoreUnit): readonly string[] {
@@ -174,7 +184,7 @@ class InPlaceRestore {
   async #stageFiles(unit: RestoreUnit): Promise<void> {
     const { repository, stored } = this.#chosen
     const { signal, observe, numericOwner, verify } = this.#options
-    const node = await findNode(repository, stored.snapshot.tree, unit.path, signal)
+    const node = await findNode(repository, stored.snapshot.tree, unit.source, signal)
     if (!node) return
     const staged = stagedIn(unit.stage)
     const toLive = (text: string) => text.replaceAll(staged, unit.path)
@@ -182,6 +192,7 @@ class InPlaceRestore {
     const result = await restore(repository, [{ node, destination: Buffer.from(staged) }], {
       ...(numericOwner ? { numericOwner } : {}),
       ...(verify ? { verify } : {}),
+      renamedOwners: relocateOwner(this.#plan.relocation),
       select: omitting(unit, staged),
       onProblem: (problem) => {
         const finding = restoreFinding(problem)
@@ -220,12 +231,13 @@ class InPlaceRestore {
     this.#phase('unseal', unit.component)
     const unsealed = `${unit.stage}/unsealed`
     await mkdir(unsealed, { mode: 0o700 })
-    const wanted = new Set(unit.secrets)
+    const wanted = new Map(unit.secrets.map((path) => [originOf(path, this.#plan.relocation), path]))
     // What somebody else sealed is known by its folder only.
     const isForeign = this.#chosen.manifest?.secrets?.base !== undefined
     const result = await unsealSecrets(this.#chosen, unsealed, {
       identities,
-      select: (path) => wanted.has(path) || (isForeign && unit.secrets.some((folder) => isBelow(path, folder))),
+      select: (path) => wanted.has(path) || (isForeign && [...wanted.keys()].some((folder) => isBelow(path, folder))),
+      renamedOwners: relocateOwner(this.#plan.relocation),
       signal,
     })
     if ('finding' in result) {
@@ -238,7 +250,7 @@ class InPlaceRestore {
       }
       await this.#keepLiveSecrets(unit)
     } else {
-      for (const path of unit.secrets) {
+      for (const [path] of wanted) {
         // A name that is no text cannot be looked for under what stands in the manifest for it.
         if (path.includes('\ufffd') || (await presence(unsealed + path)) !== 'nothing') continue
         throw new OperationError('SWAP', `Nothing was changed: the sealed archive does not hold ${path}`, {
@@ -247,7 +259,7 @@ class InPlaceRestore {
         })
       }
       this.#secrets += result.files
-      await rename(unsealed + unit.path, stagedIn(unit.stage))
+      await rename(unsealed + unit.source, stagedIn(unit.stage))
     }
     await rm(unsealed, { recursive: true, force: true })
   }
@@ -356,7 +368,8 @@ class InPlaceRestore {
     if (!node) return
     await this.#makeParents(configFile)
     const content = await readWhole(repository, node, MANIFEST_LIMIT, this.#options.signal)
-    await writeFileDurably(configFile, content, { mode: 0o640, replace: false })
+    const { text } = rewriteText(content.toString('utf8'), this.#plan.relocation)
+    await writeFileDurably(configFile, Buffer.from(text), { mode: 0o640, replace: false })
   }
 
   /** Folders on the way get mode and owner that they had when the snapshot was made. */
@@ -368,18 +381,14 @@ class InPlaceRestore {
     for (const each of missing) {
       await mkdir(each, { mode: 0o700 })
       this.#madeFolders.push(each)
-      const node = await findNode(repository, stored.snapshot.tree, each, this.#options.signal)
+      const origin = originOf(each, this.#plan.relocation)
+      const node = await findNode(repository, stored.snapshot.tree, origin, this.#options.signal)
       await chmod(each, node?.type === 'dir' ? permissions(node.mode) : 0o755)
-      if (node && process.geteuid?.() === 0) await chown(each, ...this.#ownerOf(node))
+      if (!node || process.geteuid?.() !== 0) continue
+      const renamed = relocateOwner(this.#plan.relocation)
+      const { uid, gid } = ownerHere(node, { numeric: this.#options.numericOwner ?? false, renamed })
+      await chown(each, uid, gid)
     }
-  }
-
-  #ownerOf(node: TreeNode): [number, number] {
-    const named = !this.#options.numericOwner
-    return [
-      (named && node.user ? userId(node.user) : undefined) ?? node.uid,
-      (named && node.group ? groupId(node.group) : undefined) ?? node.gid,
-    ]
   }
 
   /** After a failure: stages, and the folders that were made for them. */
@@ -403,7 +412,7 @@ async function recordOf(unit: RestoreUnit, kept: readonly string[]): Promise<Res
     before: beforeOf(unit),
     kept: [...kept],
     sidecars: unit.isDatabase ? SIDECAR_SUFFIXES.map((suffix) => unit.path + suffix) : [],
-    process: await thisProcess(),
+    process: processIdentity(),
   }
 }
 

@@ -17,15 +17,18 @@ import { findNode } from '../snapshot-files.ts'
 import { verifyManifest, verifyManifestSignature } from '../verify/verify-manifest.ts'
 import { beforeName } from './before-name.ts'
 import { keptEntries } from './kept-entries.ts'
+import { type Relocation, type RewrittenLine, relocatePath, STAY } from './relocation.ts'
 import { findInterrupted, type InterruptedRestore, STAGE_PREFIX } from './restore-record.ts'
 import { isBelow } from './restore-to-target.ts'
 import { type ChosenSnapshot, refuseDamagedManifest } from './snapshot-choice.ts'
-import { componentRoots, namedBy, outermost, unitPaths } from './unit-paths.ts'
+import { componentRoots, namedBy, outermost, refuseSystemFolders, unitPaths } from './unit-paths.ts'
 
 /** One path that is staged beside the live one and takes its place in one step. */
 export interface RestoreUnit {
   /** Absolute. */
   readonly path: string
+  /** Where it lies in the snapshot: the same, unless the application is brought back to another place. */
+  readonly source: string
   readonly component: string | undefined
   /** What is there now. */
   readonly present: 'folder' | 'file' | 'other' | 'nothing'
@@ -35,7 +38,7 @@ export interface RestoreUnit {
   readonly before: string | undefined
   readonly files: number
   readonly bytes: number
-  /** Secrets that belong into it, absolute paths. */
+  /** Secrets that belong into it, absolute paths on this machine. */
   readonly secrets: readonly string[]
   /**
    * Entries of the live folder that stay where they are: left out of backups, of a component that is not restored, or
@@ -67,7 +70,18 @@ export interface InPlacePlan {
   readonly stop: readonly ServiceSpec[]
   /** What killed restores left beside the units; it is put in order first. */
   readonly interrupted: readonly InterruptedRestore[]
+  readonly relocation: Relocation
+  /** What is rewritten on the way because it is different on this machine; of secrets without what is secret. */
+  readonly rewrites: readonly Rewrite[]
   readonly findings: readonly Finding[]
+}
+
+/** A text file, or a symbolic link, that names what is different on this machine. */
+export interface Rewrite {
+  /** On this machine. */
+  readonly path: string
+  /** Of a link its target, as the only line. */
+  readonly lines: readonly RewrittenLine[]
 }
 
 export interface PlanInPlaceOptions {
@@ -82,10 +96,16 @@ export interface PlanInPlaceOptions {
    */
   readonly beyondConfig?: boolean
   readonly hostRoot?: string
+  /** Bring it back to another root, user or port; `config` is then the one of this machine. */
+  readonly relocation?: Relocation
+  /** What of it is rewritten, as `planRewrites` found it. */
+  readonly rewrites?: readonly Rewrite[]
   /** Distinguishes this restore's folders and what it keeps: `20261101-020000`. */
   readonly stamp: string
   /** Plan also what would be refused (a database in use, paths beyond the config): nothing is going to be done. */
   readonly planOnly?: boolean
+  /** Who has a database open is in the plan, and refused when it is to be swapped: the application is stopped by then. */
+  readonly stoppedLater?: boolean
   readonly signal: AbortSignal
 }
 
@@ -110,11 +130,17 @@ class InPlacePlanner {
   #owned = new Map<string, { readonly component: string; readonly restored: boolean }>()
   #gaps: ReadonlySet<string> = new Set()
   #interrupted: readonly InterruptedRestore[] = []
+  readonly #relocation: Relocation
 
   constructor(chosen: ChosenSnapshot, options: PlanInPlaceOptions) {
     this.#chosen = chosen
     this.#manifest = chosen.manifest
     this.#options = options
+    this.#relocation = options.relocation ?? STAY
+  }
+
+  #toLive(path: string): string {
+    return relocatePath(path, this.#relocation)
   }
 
   async plan(): Promise<InPlacePlan> {
@@ -126,14 +152,16 @@ class InPlacePlanner {
       this.#leftOut = await leftOutOf(config)
       this.#isNamed = await namedBy(config, hostRoot)
     }
-    const paths = await unitPaths(this.#chosen, this.#options)
+    const sources = await unitPaths(this.#chosen, this.#options)
+    const paths = sources.map((source) => this.#toLive(source))
+    refuseSystemFolders(paths)
     this.#owned = this.#ownedEntries()
-    this.#gaps = await this.#gapsIn(paths)
+    this.#gaps = await this.#gapsIn(sources)
     this.#interrupted = await findInterrupted(paths.map((path) => posix.dirname(path)))
     const units: RestoreUnit[] = []
-    for (const path of paths) {
+    for (const source of sources) {
       signal.throwIfAborted()
-      const unit = await this.#unit(path, units.length)
+      const unit = await this.#unit(source, units.length)
       if (unit) units.push(unit)
     }
     await this.#requireNamed(units)
@@ -154,7 +182,9 @@ class InPlacePlanner {
       inUse,
       stop,
       interrupted: this.#interrupted,
-      findings: [...this.#knownGaps(paths), ...this.#findings],
+      relocation: this.#relocation,
+      rewrites: (this.#options.rewrites ?? []).filter(({ path }) => paths.some((unit) => isBelow(path, unit))),
+      findings: [...this.#knownGaps(sources), ...this.#findings],
     }
   }
 
@@ -194,7 +224,9 @@ class InPlacePlanner {
     for (const { name } of this.#manifest?.components ?? []) {
       const restored = paths?.length ? true : components?.length ? components.includes(name) : true
       if (!this.#manifest) continue
-      for (const path of outermost(componentRoots(this.#manifest, name))) owned.set(path, { component: name, restored })
+      for (const path of outermost(componentRoots(this.#manifest, name))) {
+        owned.set(this.#toLive(path), { component: name, restored })
+      }
     }
     return owned
   }
@@ -209,15 +241,16 @@ class InPlacePlanner {
     for (const path of new Set(reported)) {
       if (!paths.some((unit) => isBelow(path, unit))) continue
       if (await findNode(repository, stored.snapshot.tree, path, this.#options.signal)) continue
-      gaps.add(path)
-      for (const suffix of SIDECAR_SUFFIXES) gaps.add(path + suffix)
+      gaps.add(this.#toLive(path))
+      for (const suffix of SIDECAR_SUFFIXES) gaps.add(this.#toLive(path) + suffix)
     }
     return gaps
   }
 
   /** Undefined when the snapshot holds nothing of it: then what is there stays. */
-  async #unit(path: string, index: number): Promise<RestoreUnit | undefined> {
+  async #unit(source: string, index: number): Promise<RestoreUnit | undefined> {
     const { repository, stored } = this.#chosen
+    const path = this.#toLive(source)
     const { stamp, signal } = this.#options
     const present = await presence(path)
     const others = [...this.#owned].flatMap(([other, { restored }]) => (restored ? [] : [other]))
@@ -225,9 +258,9 @@ class InPlacePlanner {
     const kept = present === 'folder' ? await this.#keptIn(path, component) : []
     const omitted = outermost([...others.filter((other) => other !== path && isBelow(other, path)), ...kept])
     const isOmitted = (entry: string) => omitted.some((other) => isBelow(entry, other))
-    const node = await findNode(repository, stored.snapshot.tree, path, signal)
+    const node = await findNode(repository, stored.snapshot.tree, source, signal)
     const secrets = (this.#manifest?.secrets?.files ?? [])
-      .map((secret) => secret.path)
+      .map((secret) => this.#toLive(secret.path))
       .filter((secret) => isBelow(secret, path) && !isOmitted(secret))
     if (!node && secrets.length === 0) {
       if (!this.#gaps.has(path)) this.#findings.push(nothingHeld(path, component))
@@ -237,6 +270,7 @@ class InPlacePlanner {
     const folder = posix.dirname(path)
     return {
       path,
+      source,
       component,
       present,
       stage: posix.join(folder, `${STAGE_PREFIX}${stamp}-${process.pid}-${index}`),
@@ -246,7 +280,7 @@ class InPlacePlanner {
       secrets,
       kept,
       omitted,
-      isDatabase: this.#manifest?.databases.some((database) => database.path === path) ?? false,
+      isDatabase: this.#manifest?.databases.some((database) => database.path === source) ?? false,
       beyondConfig: !this.#isNamed(path),
     }
   }
@@ -302,7 +336,9 @@ class InPlacePlanner {
   }
 
   #storedDatabases(units: readonly RestoreUnit[]): string[] {
-    return (this.#manifest?.databases ?? []).map(({ path }) => path).filter((path) => isReplaced(path, units))
+    return (this.#manifest?.databases ?? [])
+      .map(({ path }) => this.#toLive(path))
+      .filter((path) => isReplaced(path, units))
   }
 
   /** Also those that the snapshot does not know: they go aside with the folder that they lie in. */
@@ -319,10 +355,10 @@ class InPlacePlanner {
   }
 
   async #usersOf(databases: readonly string[]): Promise<InPlacePlan['inUse']> {
-    const { config, stop, planOnly } = this.#options
+    const { config, stop, planOnly, stoppedLater } = this.#options
     const { users, complete } = await usersOf(databases)
     const [first] = users
-    if (first && !stop?.length && !planOnly) {
+    if (first && !stop?.length && !planOnly && !stoppedLater) {
       throw new OperationError(
         'IN_USE',
         `Cannot replace ${first.path}: process ${first.pid} (${first.command}) has it open`,
@@ -347,7 +383,7 @@ class InPlacePlanner {
   async #missingConfig(): Promise<string | undefined> {
     const { components, paths, config } = this.#options
     if (!this.#manifest || components?.length || paths?.length) return undefined
-    const { configFile } = this.#manifest
+    const configFile = this.#toLive(this.#manifest.configFile)
     if (config ? config.file !== configFile : !/\.ya?ml$/.test(configFile)) return undefined
     return (await presence(configFile)) === 'nothing' ? configFile : undefined
   }
@@ -355,7 +391,7 @@ class InPlacePlanner {
   #knownGaps(paths: readonly string[]): Finding[] {
     return (this.#manifest?.findings ?? []).flatMap(({ severity, code, message, path, hint }) => {
       if (severity !== 'error' || path === undefined || !paths.some((unit) => isBelow(path, unit))) return []
-      const stays = this.#gaps.has(path) ? '; what is there now stays' : ''
+      const stays = this.#gaps.has(this.#toLive(path)) ? '; what is there now stays' : ''
       return {
         severity: 'warning',
         code: `snapshot-${code}`,
@@ -463,25 +499,37 @@ async function mountPoints(): Promise<string[]> {
   })
 }
 
-async function requireSpace(units: readonly RestoreUnit[]): Promise<void> {
-  const needed = new Map<number, { bytes: number; free: number; path: string }>()
+export interface SpaceNeed {
+  /** A folder on the file system. */
+  readonly path: string
+  readonly needed: number
+  /** Infinite on a file system that does not count. */
+  readonly free: number
+}
+
+/** By file system: what is staged beside the live files, and the room there is. */
+export async function spaceNeeds(units: readonly Pick<RestoreUnit, 'path' | 'bytes'>[]): Promise<SpaceNeed[]> {
+  const needs = new Map<number, { path: string; needed: number; free: number }>()
   for (const unit of units) {
     const folder = await existingParent(unit.path)
     const { dev } = await lstat(folder)
     const { bavail, bsize, blocks } = await statfs(folder)
-    // 0 blocks: a file system that does not count.
     const free = blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize
-    const entry = needed.get(dev) ?? { bytes: 0, free, path: folder }
-    entry.bytes += unit.bytes
-    needed.set(dev, entry)
+    const entry = needs.get(dev) ?? { path: folder, needed: 0, free }
+    entry.needed += unit.bytes
+    needs.set(dev, entry)
   }
-  for (const { bytes, free, path } of needed.values()) {
-    if (bytes <= free) continue
+  return [...needs.values()]
+}
+
+async function requireSpace(units: readonly RestoreUnit[]): Promise<void> {
+  for (const { needed, free, path } of await spaceNeeds(units)) {
+    if (needed <= free) continue
     throw new OperationError(
       'NO_ROOM',
-      `Cannot restore in place: ${bytes} bytes are needed beside the live files at ${path}, ${free} are free`,
+      `Cannot restore in place: ${needed} bytes are needed beside the live files at ${path}, ${free} are free`,
       {
-        facts: { path, needed: bytes, free },
+        facts: { path, needed, free },
         hint: 'Free some room, or restore a single component with --component',
       },
     )

@@ -1,6 +1,7 @@
 import { lstat, readdir, readFile, rename, rm, unlink } from 'node:fs/promises'
 import { posix } from 'node:path'
 import { z } from 'zod'
+import { identifiedLives } from '../../engine/os/process-identity.ts'
 import { processLives } from '../../engine/os/process-lives.ts'
 import { synchronizeFolder, writeFileDurably } from '../../engine/os/write-file-durably.ts'
 import { OperationError } from '../error.ts'
@@ -29,7 +30,8 @@ const record = z.object({
   kept: z.array(z.string()),
   /** `-wal` and the like of a live database, which go where it goes. */
   sidecars: z.array(z.string()),
-  process: z.object({ pid: z.number(), started: z.string() }),
+  /** As `processIdentity` names it. */
+  process: z.string(),
   /** Absent as long as nothing was moved: device and inode of what was staged, and of what was there. */
   identities: z.object({ staged: z.string(), live: z.string().optional() }).optional(),
 })
@@ -46,18 +48,6 @@ export async function writeRecord(stage: string, value: RestoreRecord): Promise<
 
 /** Stages that this process is at work in. One of its own that is not among them was left by an earlier restore. */
 export const activeStages = new Set<string>()
-
-/** This process, told from a later one of the same ID. */
-export async function thisProcess(): Promise<RestoreRecord['process']> {
-  return { pid: process.pid, started: (await startOf(process.pid)) ?? '' }
-}
-
-/** Ticks from the boot to the start of a process (proc(5), `stat`, field 22); undefined when there is no such process. */
-async function startOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(ignoreMissing)
-  // The name in parentheses may hold anything; the fields after it are numbers, the first of them is field 3.
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[22 - 3]
-}
 
 /** Device and inode of an entry, a link not followed; undefined when nothing is there. */
 export async function identityOf(path: string): Promise<string | undefined> {
@@ -92,9 +82,10 @@ export async function findInterrupted(folders: Iterable<string>): Promise<Interr
       if (!stats?.isDirectory() || stats.uid !== process.geteuid?.()) continue
       const leftover = await readLeftover(stage)
       if (leftover === undefined) continue
-      const owner = leftover.record?.process ?? { pid: Number(pid), started: undefined }
-      const isOurs = owner.pid === process.pid && !activeStages.has(stage)
-      if (!isOurs && (await isRunning(owner))) throw stillRunning(stage, owner.pid)
+      const isOfEarlier = Number(pid) === process.pid && !activeStages.has(stage)
+      const owner = leftover.record?.process
+      const lives = owner === undefined ? processLives(Number(pid)) : identifiedLives(owner)
+      if (lives && !isOfEarlier) throw stillRunning(stage, Number(pid))
       found.push(leftover)
     }
   }
@@ -125,15 +116,6 @@ function parseJson(bytes: Buffer): unknown {
   } catch {
     return undefined // no record of ours: those are written whole or not at all
   }
-}
-
-/** Whether the process of a record is still there; without `started` any process of that ID counts. */
-export async function isRunning(owner: {
-  readonly pid: number
-  readonly started: string | undefined
-}): Promise<boolean> {
-  const { pid, started } = owner
-  return processLives(pid) && (started === undefined || (await startOf(pid)) === started)
 }
 
 function stillRunning(stage: string, pid: number): OperationError {

@@ -12,7 +12,7 @@ import { type SwapSteps, type SwapUnit, swapUnits } from './swap-units.ts'
 
 const STAMP = '20261101-020000'
 /** No process has it: they are counted up to 4194304. */
-const DEAD = { pid: 4_999_999, started: '0' }
+const DEAD = 4_999_999
 
 const REAL: SwapSteps = {
   rename,
@@ -42,7 +42,7 @@ async function makeScene(folder: string): Promise<Scene> {
   put('auth.db-wal', 'old log')
   const unit = (name: string, index: number, extra: Partial<SwapUnit> = {}): SwapUnit => ({
     path: join(folder, name),
-    stage: join(folder, `.holdfast-restore-${STAMP}-${DEAD.pid}-${index}`),
+    stage: join(folder, `.holdfast-restore-${STAMP}-${DEAD}-${index}`),
     before: join(folder, `${name}.before-${STAMP}`),
     kept: [],
     isDatabase: false,
@@ -72,7 +72,7 @@ async function makeScene(folder: string): Promise<Scene> {
     const staged = (await identityOf(stagedIn(stage)))!
     const sidecars = isDatabase ? ['-wal', '-shm', '-journal'].map((suffix) => path + suffix) : []
     const identities = { staged, ...(live === undefined ? {} : { live }) }
-    await writeRecord(stage, { format: 1, path, before, kept: [...kept], sidecars, process: DEAD, identities })
+    await writeRecord(stage, { format: 1, path, before, kept: [...kept], sidecars, process: `:${DEAD}:`, identities })
   }
   return {
     units,

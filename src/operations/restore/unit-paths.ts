@@ -63,13 +63,7 @@ export async function unitPaths(
       ? await unitsOfPaths(chosen, options.paths, options.signal)
       : unitsOfComponents(chosen, options.components),
   )
-  const system = units.find((path) => SYSTEM_FOLDERS.has(path))
-  if (system !== undefined) {
-    throw new OperationError('USAGE', `Cannot replace ${system} in place: it belongs to the system`, {
-      facts: { path: system },
-      hint: 'Restore to a folder with --target, or name a path in it',
-    })
-  }
+  refuseSystemFolders(units)
   if (units.length === 0) {
     const what = options.components?.length ? options.components.join(', ') : 'the application'
     throw new OperationError('NOTHING', `Snapshot ${stored.id.slice(0, 8)} holds nothing of ${what}`, {
@@ -78,6 +72,16 @@ export async function unitPaths(
     })
   }
   return units
+}
+
+/** Rejects with `USAGE` what is never replaced as a whole. */
+export function refuseSystemFolders(paths: readonly string[]): void {
+  const system = paths.find((path) => SYSTEM_FOLDERS.has(path))
+  if (system === undefined) return
+  throw new OperationError('USAGE', `Cannot replace ${system} in place: it belongs to the system`, {
+    facts: { path: system },
+    hint: 'Restore to a folder with --target, or name a path in it',
+  })
 }
 
 function unitsOfComponents({ manifest, stored }: ChosenSnapshot, components: readonly string[] | undefined): string[] {

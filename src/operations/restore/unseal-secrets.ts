@@ -2,6 +2,7 @@ import type { Finding } from '../../application/finding.ts'
 import { unseal } from '../../application/sources/seal.ts'
 import { extractSecrets } from '../../application/sources/secrets.ts'
 import { CodedError } from '../../engine/error.ts'
+import type { RenamedOwners } from '../../engine/os/accounts.ts'
 import { SECRETS, SELF } from '../manifest.ts'
 import { findNode, readContent } from '../snapshot-files.ts'
 import type { ChosenSnapshot } from './snapshot-choice.ts'
@@ -11,6 +12,7 @@ export interface UnsealOptions {
   readonly identities: readonly string[]
   /** Whether a secret with this absolute path is wanted. */
   readonly select: (path: string) => boolean
+  readonly renamedOwners?: RenamedOwners | undefined
   readonly signal: AbortSignal
 }
 
@@ -21,20 +23,35 @@ export type UnsealResult = { readonly files: number } | { readonly finding: Find
  * plaintext goes nowhere else. Without a key that opens any of the archives: a finding that says how to open it by hand.
  */
 export async function unsealSecrets(
-  { repository, stored, manifest }: ChosenSnapshot,
+  chosen: ChosenSnapshot,
   target: string,
   options: UnsealOptions,
 ): Promise<UnsealResult> {
+  const { select, renamedOwners, signal } = options
+  const base = chosen.manifest?.secrets?.base
+  const opened = await withUnsealed(chosen, options, async (plaintext) => {
+    return (await extractSecrets(plaintext, target, { base, select, renamedOwners, signal })).length
+  })
+  return 'value' in opened ? { files: opened.value } : opened
+}
+
+/**
+ * Hands the plaintext of a snapshot's sealed archive to `use`: of the first one that opens, from its beginning to its end.
+ * Where none does, `use` may have seen the beginning of some.
+ */
+export async function withUnsealed<Value>(
+  { repository, stored, manifest }: ChosenSnapshot,
+  { identities, signal }: Pick<UnsealOptions, 'identities' | 'signal'>,
+  use: (plaintext: AsyncIterable<Buffer>) => Promise<Value>,
+): Promise<{ readonly value: Value } | { readonly finding: Finding }> {
   const archives = manifest?.secrets?.archives ?? []
-  const { identities, select, signal } = options
   const failures: CodedError[] = []
   for (const name of archives) {
     try {
       const node = await findNode(repository, stored.snapshot.tree, `/${SELF}/${name}`, signal)
       if (!node) continue
-      const plaintext = unseal(kindOf(name), readContent(repository, node, signal), { identities, signal })
-      const files = await extractSecrets(plaintext, target, { base: manifest?.secrets?.base, select, signal })
-      return { files: files.length }
+      const sealed = readContent(repository, node, signal)
+      return { value: await use(unseal(kindOf(name), sealed, { identities, signal })) }
     } catch (error) {
       if (!(error instanceof CodedError) || !KEEPS_IT_SEALED.has(error.code)) throw error
       failures.push(error)

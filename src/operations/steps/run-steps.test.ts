@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
+import { processIdentity } from '../../engine/os/process-identity.ts'
 import type { OperationEvent } from '../event.ts'
 import { runSteps, type Step, undoSteps } from './run-steps.ts'
 import { beginStepRecord, readStepRecord, type StepRecord, writeStepRecord } from './step-record.ts'
@@ -114,15 +115,14 @@ test('a record is refused while its run is at work, and where it is none', async
   const file = newFile()
   assert.equal(await readStepRecord(file), undefined)
   const record = await begin(file, [])
-  const stat = readFileSync('/proc/1/stat', 'latin1')
-  const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]!
-  const foreign = (state: StepRecord['state'], of: string) =>
-    writeStepRecord(file, { ...record, state, process: { pid: 1, started: of } })
-  await foreign('running', started)
+  const foreign = (state: StepRecord['state'], owner: string) =>
+    writeStepRecord(file, { ...record, state, process: owner })
+  const init = processIdentity(1)
+  await foreign('running', init)
   await assert.rejects(readStepRecord(file), { code: 'IN_USE' })
-  await foreign('running', '1') // another process of that ID
+  await foreign('running', init.replace(/\d+$/, '1')) // another process of that ID
   assert.equal((await readStepRecord(file))?.subject, 'shop')
-  await foreign('finished', started)
+  await foreign('finished', init)
   assert.equal((await readStepRecord(file))?.state, 'finished')
   writeFileSync(file, '{"format":2}')
   await assert.rejects(readStepRecord(file), { code: 'RESUME', hint: /Remove it/ })

@@ -1,5 +1,5 @@
+import { processIdentity } from '../../engine/os/process-identity.ts'
 import type { Observer } from '../event.ts'
-import { thisProcess } from '../restore/restore-record.ts'
 import { type StepFacts, type StepRecord, type StepState, writeStepRecord } from './step-record.ts'
 
 /** What a step has at hand. */
@@ -8,6 +8,8 @@ export interface StepTools {
   readonly facts: StepFacts
   /** Notes more; it is on disk when this resolves, so that it holds also for what follows a power cut. */
   readonly note: (facts: StepFacts) => Promise<void>
+  /** What another step has noted. */
+  readonly factsOf: (id: string) => StepFacts
   readonly signal: AbortSignal
 }
 
@@ -41,7 +43,7 @@ export interface RunStepsOptions {
  */
 export async function runSteps(options: RunStepsOptions): Promise<StepRecord> {
   const { steps, observe, signal } = options
-  const keeper = new Keeper(options.file, { ...options.record, state: 'running', process: await thisProcess() })
+  const keeper = new Keeper(options.file, { ...options.record, state: 'running', process: processIdentity() })
   for (const step of steps) {
     const { id, title } = step
     const before = keeper.of(id)
@@ -73,7 +75,7 @@ export async function runSteps(options: RunStepsOptions): Promise<StepRecord> {
 /** Takes back what has been done, the last step first. One that was cut off goes on where it stopped when run again. */
 export async function undoSteps(options: RunStepsOptions): Promise<StepRecord> {
   const { steps, observe, signal } = options
-  const keeper = new Keeper(options.file, { ...options.record, state: 'undoing', process: await thisProcess() })
+  const keeper = new Keeper(options.file, { ...options.record, state: 'undoing', process: processIdentity() })
   for (const { id, title, undo } of steps.toReversed()) {
     const { state } = keeper.of(id)
     if (state === 'pending' || state === 'undone') continue
@@ -114,6 +116,10 @@ class Keeper {
     return this.#record.steps.find((step) => step.id === id)!
   }
 
+  #factsOf(id: string): StepFacts {
+    return this.#record.steps.find((step) => step.id === id)?.facts ?? {}
+  }
+
   async set(id: string, changes: Partial<StepState>): Promise<void> {
     const steps = this.#record.steps.map((step) => (step.id === id ? { ...step, ...changes } : step))
     await this.#write({ ...this.#record, steps })
@@ -125,6 +131,7 @@ class Keeper {
       get facts() {
         return keeper.of(id).facts
       },
+      factsOf: (other) => keeper.#factsOf(other),
       note: (facts) => keeper.set(id, { facts: { ...keeper.of(id).facts, ...facts } }),
       signal,
     }

@@ -1,9 +1,9 @@
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
+import { identifiedLives, processIdentity } from '../../engine/os/process-identity.ts'
 import { writeFileDurably } from '../../engine/os/write-file-durably.ts'
 import { OperationError } from '../error.ts'
-import { isRunning, thisProcess } from '../restore/restore-record.ts'
 
 /** What a step notes about itself, for the case that it is cut off or taken back; plain JSON. */
 export type StepFacts = Readonly<Record<string, unknown>>
@@ -27,7 +27,8 @@ const record = z.object({
   begun: z.string(),
   /** What was asked for. Another run goes on with this one only when it asks for the same. */
   request: z.record(z.string(), z.unknown()),
-  process: z.object({ pid: z.number(), started: z.string() }),
+  /** As `processIdentity` names it. */
+  process: z.string(),
   state: z.enum(['running', 'finished', 'undoing', 'undone']),
   steps: z.array(step),
 })
@@ -58,9 +59,10 @@ export async function readStepRecord(file: string): Promise<StepRecord | undefin
   }
   const { state, process: owner, operation } = parsed.data
   const isActive = state === 'running' || state === 'undoing'
-  if (isActive && owner.pid !== process.pid && (await isRunning(owner))) {
-    throw new OperationError('IN_USE', `Cannot ${operation}: process ${owner.pid} is at it`, {
-      facts: { file, pid: owner.pid },
+  if (isActive && owner !== processIdentity() && identifiedLives(owner)) {
+    const [, pid] = owner.split(':')
+    throw new OperationError('IN_USE', `Cannot ${operation}: process ${pid} is at it`, {
+      facts: { file, pid },
       hint: 'Wait for it to end',
     })
   }
@@ -80,7 +82,7 @@ export async function beginStepRecord(
     subject: run.subject,
     begun: new Date().toISOString(),
     request: run.request,
-    process: await thisProcess(),
+    process: processIdentity(),
     state: 'running',
     steps: run.steps.map(({ id, title }) => ({ id, title, state: 'pending', milliseconds: 0, facts: {} })),
   }

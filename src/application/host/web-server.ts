@@ -1,0 +1,48 @@
+import { ApplicationError } from '../error.ts'
+import { minimalEnvironment, type ProgramResult, programFailure, runProgram } from '../program.ts'
+import { serviceState, startService } from './service.ts'
+import { isSystemdRunning } from './unit-state.ts'
+
+const UNIT = 'systemd:nginx.service'
+
+/** `nginx -t`: rejects with `SERVICE` when nginx would not take its configuration as it lies there. */
+export async function testWebServer(signal?: AbortSignal): Promise<void> {
+  const result = await nginx(['-t', '-q'], signal)
+  if (result.exitCode === 0) return
+  throw new ApplicationError('SERVICE', 'nginx does not accept its configuration', {
+    hint: `Run \`nginx -t\`. It said: ${result.stderr.trim().split('\n').at(0) ?? 'nothing'}`,
+    cause: programFailure(result),
+  })
+}
+
+/** Makes nginx read its configuration anew, or starts it where it does not run. Resolves with which of the two it was. */
+export async function reloadWebServer(signal?: AbortSignal): Promise<'reloaded' | 'started'> {
+  if (await isSystemdRunning()) {
+    const state = await serviceState(UNIT, { signal })
+    if (state !== 'absent') {
+      if (state === 'running') {
+        requireSuccess(
+          await runProgram('systemctl', ['reload', 'nginx.service'], { env: minimalEnvironment(), signal }),
+        )
+        return 'reloaded'
+      }
+      await startService(UNIT, { signal })
+      return 'started'
+    }
+  }
+  if ((await nginx(['-s', 'reload'], signal)).exitCode === 0) return 'reloaded'
+  requireSuccess(await nginx([], signal))
+  return 'started'
+}
+
+function nginx(args: readonly string[], signal: AbortSignal | undefined): Promise<ProgramResult> {
+  return runProgram('nginx', args, { env: minimalEnvironment(), signal })
+}
+
+function requireSuccess(result: ProgramResult): void {
+  if (result.exitCode === 0) return
+  throw new ApplicationError('SERVICE', `Cannot reload nginx: ${programFailure(result).message}`, {
+    hint: 'See `nginx -t` and `journalctl -u nginx -n 50`',
+    cause: programFailure(result),
+  })
+}

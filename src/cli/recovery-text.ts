@@ -1,0 +1,217 @@
+import type { RecoveryPlan } from '../operations/recovery/recovery-plan.ts'
+import type { Relocation } from '../operations/restore/relocation.ts'
+import type { FinishedSummary } from './command.ts'
+import { formatFinding } from './event-printer.ts'
+import { counted, formatBytes, formatDate, formatDuration, formatRelative, shortId } from './format.ts'
+import type { Style } from './style.ts'
+import { escapeText } from './terminal-text.ts'
+
+export interface RecoveryTextOptions {
+  readonly style: Style
+  readonly now: Date
+  /** Also each file. */
+  readonly verbose: boolean
+  readonly withFindings: boolean
+  readonly width?: number | undefined
+}
+
+/** Of a long list, as much as still lets the rest be seen. */
+const SHOWN = 12
+
+/** Everything that an operator must know before a machine is changed. */
+export function recoveryPlanLines(plan: RecoveryPlan, options: RecoveryTextOptions): string[] {
+  const { style, now, width } = options
+  const time = new Date(plan.time)
+  const incomplete = plan.snapshotOutcome === 'incomplete' ? style.yellow(', incomplete') : ''
+  return [
+    `${style.bold(`Full recovery of ${escapeText(plan.app)}`)} from snapshot ${shortId(plan.snapshot)}${incomplete}`,
+    `Made ${formatDate(time)} (${formatRelative(time, now)}) on ${escapeText(plan.host)}; ${counted(plan.files, 'file')}, ${formatBytes(plan.bytes)}`,
+    ...(plan.resumes === undefined
+      ? []
+      : [style.yellow(`Goes on with a recovery that was begun ${formatRelative(new Date(plan.resumes), now)}`)]),
+    ...relocationLines(plan.relocation),
+    '',
+    style.bold('Steps'),
+    ...plan.steps.map(({ title, detail, state }, index) => {
+      const mark = state === 'done' ? style.green('✓') : `${index + 1}.`
+      const done = state === 'done' ? ' (done)' : ''
+      return `  ${mark} ${escapeText(title)}${done}${detail === '' ? '' : style.dim(`  ${escapeText(detail)}`)}`
+    }),
+    ...commandLines(plan, style),
+    ...changeLines(plan, options),
+    ...rewriteLines(plan, options),
+    ...needLines(plan, style),
+    ...(options.withFindings ? findingLines('What is missing on this machine', plan.preflight, style, width) : []),
+    ...(options.withFindings ? findingLines('Look at this', plan.findings, style, width) : []),
+  ]
+}
+
+function relocationLines({ root, user, group, ports }: Relocation): string[] {
+  const changes = [
+    ...(root === undefined ? [] : [`root ${root.from} → ${root.to}`]),
+    ...(user === undefined ? [] : [`user ${user.from} → ${user.to}`]),
+    ...(group === undefined ? [] : [`group ${group.from} → ${group.to}`]),
+    ...ports.map(({ from, to }) => `port ${from} → ${to}`),
+  ]
+  return changes.length === 0 ? [] : [`Different here: ${escapeText(changes.join(', '))}`]
+}
+
+function commandLines({ commands }: RecoveryPlan, style: Style): string[] {
+  if (commands.length === 0) return []
+  return [
+    '',
+    style.bold('Commands that are run, as the config in the snapshot says'),
+    ...commands.map(({ what, command, user }) => {
+      const as = user === 'root' ? style.yellow('as root') : `as ${escapeText(user)}`
+      return `  ${what}, ${as}: ${escapeText(command)}`
+    }),
+  ]
+}
+
+function changeLines({ components, configFile, passwordFile }: RecoveryPlan, { style, verbose }: RecoveryTextOptions) {
+  const lines: string[] = []
+  for (const { name, plan, changes } of components) {
+    if (plan === undefined || changes === undefined) continue
+    const { created, changed, unchanged, removed } = changes.counts
+    const facts = [
+      ...(created > 0 ? [`${created} created`] : []),
+      ...(changed > 0 ? [`${changed} changed`] : []),
+      ...(removed > 0 ? [`${removed} moved aside`] : []),
+      ...(unchanged > 0 ? [`${unchanged} as they are`] : []),
+    ]
+    lines.push(`  ${style.bold(escapeText(name))}  ${facts.join(', ') || 'nothing'}`)
+    for (const { path, present, before } of plan.units) {
+      const kept = before === undefined ? '' : `, what is there is kept as ${escapeText(before)}`
+      lines.push(style.dim(`    ${escapeText(path)}: ${PRESENT[present]}${kept}`))
+    }
+    const listed = verbose ? changes.list : []
+    for (const { path, change } of listed) lines.push(style.dim(`      ${SIGNS[change]} ${escapeText(path)}`))
+    if (verbose && changes.leftOut > 0) lines.push(style.dim(`      and ${changes.leftOut} more`))
+  }
+  for (const file of [configFile, passwordFile]) {
+    if (file !== undefined) lines.push(`  ${escapeText(file.path)}  ${file.change}`)
+  }
+  return lines.length === 0 ? [] : ['', style.bold('Files'), ...lines]
+}
+
+const SIGNS = { created: '+', changed: '~', removed: '-' } as const
+
+const PRESENT = {
+  folder: 'replaces a folder',
+  file: 'replaces a file',
+  other: 'replaces a link or a special file',
+  nothing: 'nothing is there now',
+} as const
+
+function rewriteLines({ rewrites }: RecoveryPlan, { style }: RecoveryTextOptions): string[] {
+  if (rewrites.length === 0) return []
+  return [
+    '',
+    style.bold('Lines that are rewritten'),
+    ...rewrites.flatMap(({ path, lines }) => [
+      `  ${escapeText(path)}`,
+      ...lines.flatMap(({ line, before, after }) => [
+        style.dim(`    ${line} - ${escapeText(before)}`),
+        `    ${line} + ${escapeText(after)}`,
+      ]),
+    ]),
+  ]
+}
+
+function needLines({ space, reading, bytes }: RecoveryPlan, style: Style): string[] {
+  const room = space.map(({ path, needed, free }) => {
+    const there = Number.isFinite(free) ? `${formatBytes(free)} free` : 'free space unknown'
+    return `  ${formatBytes(needed)} at ${escapeText(path)} (${there})`
+  })
+  const time =
+    reading === undefined
+      ? []
+      : [
+          `  about ${formatDuration((bytes * reading.milliseconds) / reading.bytes)} to read it, at ${formatBytes((reading.bytes / reading.milliseconds) * 1000)} a second; the commands take their own time`,
+        ]
+  return room.length + time.length === 0 ? [] : ['', style.bold('Needs'), ...room, ...time]
+}
+
+function findingLines(
+  title: string,
+  findings: RecoveryPlan['findings'],
+  style: Style,
+  width: number | undefined,
+): string[] {
+  if (findings.length === 0) return []
+  const more = findings.length > SHOWN ? [`and ${findings.length - SHOWN} more`] : []
+  const shown = findings.slice(0, SHOWN).map((finding) => formatFinding(finding, style, width))
+  return ['', style.bold(title), ...shown, ...more]
+}
+
+/** The same for programs. */
+export function recoveryPlanJson(plan: RecoveryPlan) {
+  return {
+    message_type: 'plan',
+    snapshot_id: plan.snapshot,
+    time: plan.time,
+    app: plan.app,
+    host: plan.host,
+    snapshot_outcome: plan.snapshotOutcome,
+    root: plan.root,
+    owner: plan.owner,
+    relocation: plan.relocation,
+    resumes: plan.resumes,
+    files: plan.files,
+    bytes: plan.bytes,
+    components: plan.components.map(({ name, kind, plan: inPlace, changes }) => ({
+      name,
+      kind,
+      units: inPlace?.units.map(({ path, source, present, before, files, bytes, secrets, kept }) => {
+        return { path, source, present, before, files, bytes, secrets, kept }
+      }),
+      counts: changes?.counts,
+      changes: changes?.list,
+      changes_left_out: changes?.leftOut,
+    })),
+    rewrites: plan.rewrites,
+    config_file: plan.configFile,
+    password_file: plan.passwordFile,
+    account_commands: plan.accountCommands,
+    commands: plan.commands,
+    service: plan.service,
+    enabled: plan.enabled,
+    reloads_units: plan.units,
+    reloads_web_server: plan.webServer,
+    space: plan.space.map(({ path, needed, free }) => ({
+      path,
+      needed,
+      free: Number.isFinite(free) ? free : undefined,
+    })),
+    estimated_seconds:
+      plan.reading === undefined
+        ? undefined
+        : Math.ceil((plan.bytes * plan.reading.milliseconds) / plan.reading.bytes / 1000),
+    steps: plan.steps.map(({ id, title, detail, state }) => ({ step: id, title, detail, state })),
+    preflight: plan.preflight,
+    findings: plan.findings,
+  }
+}
+
+export function recoveredLines(summary: FinishedSummary): string[] {
+  if (summary.declined === true) return ['Nothing was changed']
+  const facts = summary as {
+    app: string
+    snapshot_id: string
+    files_restored: number
+    bytes_restored: number
+    steps: readonly { title: string; milliseconds: number }[]
+    kept: readonly { before: string }[]
+  }
+  const all = facts.steps.reduce((sum, { milliseconds }) => sum + milliseconds, 0)
+  return [
+    '',
+    `${escapeText(facts.app)} is back from snapshot ${shortId(facts.snapshot_id)}: ${counted(facts.steps.length, 'step')} in ${formatDuration(all)}`,
+    ...(facts.kept.length === 0
+      ? []
+      : [
+          'What was there before is kept; remove it once all is well:',
+          ...facts.kept.map(({ before }) => `  ${escapeText(before)}`),
+        ]),
+  ]
+}

@@ -1,3 +1,0 @@
-import { runRestoreWorker } from './restore-worker.ts'
-
-runRestoreWorker()

@@ -1,0 +1,46 @@
+import type { BlobId } from '../../engine/format/id.ts'
+import type { TreeNode } from '../../engine/format/tree.ts'
+import { readBlob, readTree } from '../../engine/repository/read-blob.ts'
+import type { RestoreUnit } from '../restore/plan-in-place.ts'
+import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
+import { findNode } from '../snapshot-files.ts'
+
+export interface ReadingSpeed {
+  readonly bytes: number
+  readonly milliseconds: number
+}
+
+/** Enough to tell a disk from a distant server, and no time that anybody notices. */
+const SAMPLE_BYTES = 8 * 1024 * 1024
+const SAMPLE_MILLISECONDS = 1000
+/** Less than this says nothing. */
+const LEAST_BYTES = 1024 * 1024
+
+/** Reads a little of what is to be restored, to tell how long the rest will take. Undefined when it is very little. */
+export async function measureReading(
+  chosen: ChosenSnapshot,
+  units: readonly RestoreUnit[],
+  signal: AbortSignal,
+): Promise<ReadingSpeed | undefined> {
+  if (units.reduce((sum, { bytes }) => sum + bytes, 0) < LEAST_BYTES) return undefined
+  const begun = performance.now()
+  let bytes = 0
+  const largest = units.toSorted((a, b) => b.bytes - a.bytes)
+  for (const { source } of largest) {
+    const node = await findNode(chosen.repository, chosen.stored.snapshot.tree, source, signal)
+    for await (const id of node === undefined ? [] : blobsOf(chosen, node, signal)) {
+      bytes += (await readBlob(chosen.repository, 'data', id, signal)).length
+      const milliseconds = performance.now() - begun
+      if (bytes >= SAMPLE_BYTES || milliseconds >= SAMPLE_MILLISECONDS) return { bytes, milliseconds }
+    }
+  }
+  return bytes < LEAST_BYTES ? undefined : { bytes, milliseconds: performance.now() - begun }
+}
+
+async function* blobsOf({ repository }: ChosenSnapshot, top: TreeNode, signal: AbortSignal): AsyncGenerator<BlobId> {
+  const todo = [top]
+  for (let node = todo.pop(); node; node = todo.pop()) {
+    if (node.type === 'file') yield* node.content ?? []
+    else if (node.subtree !== undefined) todo.push(...(await readTree(repository, node.subtree, signal)))
+  }
+}

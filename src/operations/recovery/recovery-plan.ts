@@ -1,0 +1,79 @@
+import type { ServiceConfig } from '../../application/config/config.ts'
+import type { Finding } from '../../application/finding.ts'
+import type { WantedAccount } from '../../application/host/make-account.ts'
+import type { ServiceState } from '../../application/host/service.ts'
+import type { Manifest } from '../manifest.ts'
+import type { InPlacePlan, Rewrite, SpaceNeed } from '../restore/plan-in-place.ts'
+import type { Relocation } from '../restore/relocation.ts'
+import type { StepState } from '../steps/step-record.ts'
+import type { FileChanges } from './file-changes.ts'
+import type { ReadingSpeed } from './reading-speed.ts'
+
+export interface RecoveryComponent {
+  readonly name: string
+  readonly kind: string
+  /** Undefined: an earlier run has restored it. */
+  readonly plan: InPlacePlan | undefined
+  readonly changes: FileChanges | undefined
+}
+
+export interface RecoveryCommand {
+  readonly what: 'install' | 'build' | 'start'
+  readonly command: string
+  /** Whose rights it has. */
+  readonly user: string
+}
+
+/** A file of Holdfast's own that is written besides the components. */
+export interface OwnFile {
+  readonly path: string
+  readonly change: 'created' | 'changed'
+}
+
+export interface PlannedStep {
+  readonly id: string
+  readonly title: string
+  /** What exactly it does. */
+  readonly detail: string
+  /** `done`: by an earlier run. */
+  readonly state: StepState['state']
+}
+
+/** All that a full recovery will do; plain data. */
+export interface RecoveryPlan {
+  readonly snapshot: string
+  readonly time: string
+  readonly app: string
+  /** The machine on which the snapshot was made. */
+  readonly host: string
+  /** `incomplete`: the snapshot itself lacks something, and so will what comes back. */
+  readonly snapshotOutcome: Manifest['outcome']
+  readonly root: string
+  readonly owner: WantedAccount | undefined
+  /** Command lines that make the owner's account. */
+  readonly accountCommands: readonly (readonly string[])[]
+  readonly relocation: Relocation
+  readonly components: readonly RecoveryComponent[]
+  readonly rewrites: readonly Rewrite[]
+  readonly configFile: OwnFile | undefined
+  readonly passwordFile: OwnFile | undefined
+  /** They come from the config in the snapshot, so from whoever can write to the repository. */
+  readonly commands: readonly RecoveryCommand[]
+  readonly service: { readonly name: string; readonly state: ServiceState | undefined } | undefined
+  /** Unit that is enabled at boot. */
+  readonly enabled: string | undefined
+  readonly webServer: boolean
+  readonly units: boolean
+  readonly checks: Pick<ServiceConfig, 'health' | 'metrics' | 'expectLog'> | undefined
+  readonly files: number
+  readonly bytes: number
+  readonly space: readonly SpaceNeed[]
+  /** How fast the repository was read while planning; undefined where there was too little to tell. */
+  readonly reading: ReadingSpeed | undefined
+  readonly steps: readonly PlannedStep[]
+  /** When the run that this one goes on with began. */
+  readonly resumes: string | undefined
+  /** What is missing on this machine: nothing is done while there is one of severity `error`. */
+  readonly preflight: readonly Finding[]
+  readonly findings: readonly Finding[]
+}

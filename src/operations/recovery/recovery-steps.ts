@@ -1,0 +1,391 @@
+import { chmod, chown, link, lstat, mkdir, readFile, rename, rm } from 'node:fs/promises'
+import { posix } from 'node:path'
+import type { Config } from '../../application/config/config.ts'
+import {
+  type ApplicationService,
+  applicationState,
+  serviceSpec,
+  startApplication,
+  stopApplication,
+} from '../../application/host/application-service.ts'
+import { type ApplicationCheck, checkApplication } from '../../application/host/health.ts'
+import { isWithin } from '../../application/host/host-path.ts'
+import { makeAccount } from '../../application/host/make-account.ts'
+import { neededFolders } from '../../application/host/needed-folders.ts'
+import { runShell } from '../../application/host/run-shell.ts'
+import { forgetInPm2 } from '../../application/host/service.ts'
+import { markLog, readServiceLog } from '../../application/host/service-log.ts'
+import { isEnabled, reloadUnits, setEnabled } from '../../application/host/unit-state.ts'
+import { reloadWebServer, testWebServer } from '../../application/host/web-server.ts'
+import { findAccount, groupId } from '../../engine/os/accounts.ts'
+import { writeFileDurably } from '../../engine/os/write-file-durably.ts'
+import { OperationError } from '../error.ts'
+import type { Observer } from '../event.ts'
+import { applyInPlace, type InPlaceReport } from '../restore/apply-in-place.ts'
+import { beforeName } from '../restore/before-name.ts'
+import { presence } from '../restore/plan-in-place.ts'
+import { relocatePath } from '../restore/relocation.ts'
+import { findInterrupted, settleInterrupted } from '../restore/restore-record.ts'
+import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
+import type { Step, StepTools } from '../steps/run-steps.ts'
+import { applicationOf, planComponent } from './plan-recovery.ts'
+import type { RecoveryPlan } from './recovery-plan.ts'
+import type { SnapshotConfig } from './snapshot-config.ts'
+import { describeReplaced, type ReplacedPath, takeBack } from './take-back.ts'
+
+export interface RecoverySurroundings {
+  readonly config: SnapshotConfig
+  readonly identities: readonly string[]
+  readonly withoutSecrets: boolean
+  readonly verify: boolean
+  /** Names what is kept aside: `20261101-020000`. */
+  readonly stamp: string
+  /** Of the repository; written to a file only where the plan says so. */
+  readonly password: () => Promise<Buffer>
+  /** How long the application may take until it is healthy. */
+  readonly withinMs: number
+  readonly observe: Observer
+  readonly onRestored: (report: InPlaceReport) => void
+  readonly onCheck: (check: ApplicationCheck) => void
+}
+
+/**
+ * The steps of a plan, in its order. Each can be cut off and run again, and taken back: what was at a path before is known
+ * by device and inode from before it was touched.
+ */
+export function recoverySteps(
+  chosen: ChosenSnapshot,
+  plan: RecoveryPlan,
+  surroundings: RecoverySurroundings,
+): readonly Step[] {
+  return new RecoverySteps(chosen, plan, surroundings).all()
+}
+
+/** What `StepTools.facts` holds of a component that is being restored. */
+interface RestoreFacts {
+  readonly units?: readonly ReplacedPath[]
+  readonly stamp?: string
+}
+
+class RecoverySteps {
+  readonly #chosen: ChosenSnapshot
+  readonly #plan: RecoveryPlan
+  readonly #with: RecoverySurroundings
+  readonly #config: Config
+
+  constructor(chosen: ChosenSnapshot, plan: RecoveryPlan, surroundings: RecoverySurroundings) {
+    this.#chosen = chosen
+    this.#plan = plan
+    this.#with = surroundings
+    this.#config = surroundings.config.config
+  }
+
+  all(): readonly Step[] {
+    return this.#plan.steps.map(({ id, title }) => {
+      const [kind, name = ''] = id.split(/:(.*)/s)
+      return { id, title, ...this.#step(kind!, name) }
+    })
+  }
+
+  #step(kind: string, name: string): Pick<Step, 'run' | 'undo'> {
+    switch (kind) {
+      case 'account':
+        return { run: ({ signal }) => this.#makeAccount(signal) }
+      case 'stop':
+        return { run: (tools) => this.#stop(tools), undo: (tools) => this.#startAsBefore(tools) }
+      case 'restore':
+        return { run: (tools) => this.#restore(name, tools), undo: (tools) => this.#takeBack(tools) }
+      case 'config':
+        return { run: (tools) => this.#ownFiles(tools), undo: (tools) => this.#removeOwnFiles(tools) }
+      case 'permissions':
+        return { run: ({ signal }) => this.#permissions(signal) }
+      case 'install':
+      case 'build':
+        return { run: ({ signal }) => this.#command(kind, signal) }
+      case 'systemd':
+        return { run: (tools) => this.#tellSystemd(tools), undo: (tools) => this.#disable(tools) }
+      case 'nginx':
+        return { run: ({ signal }) => tellNginx(signal) }
+      case 'start':
+        return { run: (tools) => this.#start(tools), undo: ({ signal }) => this.#stopAgain(signal) }
+      case 'check':
+        return { run: (tools) => this.#check(tools) }
+      default:
+        throw new Error(`no such step: ${kind}`)
+    }
+  }
+
+  /** Asked anew each time: the account may have been made meanwhile. */
+  #application(): ApplicationService | undefined {
+    return this.#plan.service && applicationOf(this.#config, this.#chosen, this.#plan.relocation)
+  }
+
+  async #makeAccount(signal: AbortSignal): Promise<string> {
+    const { owner } = this.#plan
+    if (owner === undefined) return 'there is no owner'
+    await makeAccount(owner, signal)
+    const account = findAccount(owner.user)
+    return account === undefined ? owner.user : `${owner.user}, uid ${account.uid}, home ${account.home}`
+  }
+
+  async #stop({ facts, note, signal }: StepTools): Promise<string> {
+    const application = this.#application()
+    if (application === undefined) return 'nothing is known to run'
+    const state = application.manager === 'command' ? undefined : await this.#stateOf(application, signal)
+    const wasRunning = state === 'running' || state === 'changing'
+    // Noted before it is stopped: an attempt that was cut off must not make it seem down.
+    if (facts.wasRunning !== true) await note({ wasRunning })
+    if (!wasRunning && state !== 'failed') return 'nothing of it runs'
+    await this.#stopAgain(signal)
+    return `${this.#plan.service?.name} is stopped`
+  }
+
+  async #stateOf(application: ApplicationService, signal: AbortSignal) {
+    // The account that pm2 belongs to may not be there yet.
+    if (application.manager === 'pm2' && this.#config.owner !== undefined && application.account === undefined) {
+      return 'absent'
+    }
+    return applicationState(application, signal)
+  }
+
+  /** The end of taking back, when all files are as they were. */
+  async #startAsBefore({ facts, signal }: StepTools): Promise<string> {
+    if (this.#plan.units) await reloadUnits(signal)
+    if (this.#plan.webServer) {
+      await testWebServer(signal)
+      await reloadWebServer(signal)
+    }
+    const application = this.#application()
+    if (application === undefined || facts.wasRunning !== true) return 'nothing of it ran before'
+    await startApplication(application, signal)
+    return `${this.#plan.service?.name} runs again, as before`
+  }
+
+  async #restore(name: string, tools: StepTools): Promise<string> {
+    const { config, stamp, identities, withoutSecrets, verify, observe } = this.#with
+    const { relocation, rewrites } = this.#plan
+    if ((tools.facts as RestoreFacts).units !== undefined) await this.#takeBack(tools)
+    const options = { config, relocation, rewrites, stamp, signal: tools.signal }
+    const plan = await planComponent(this.#chosen, name, options)
+    await tools.note({ units: await describeReplaced(plan.units) })
+    const report = await applyInPlace(this.#chosen, plan, {
+      identities,
+      withoutSecrets,
+      verify,
+      observe,
+      signal: tools.signal,
+    })
+    this.#with.onRestored(report)
+    const secrets = report.secrets === 0 ? '' : `, ${report.secrets} unsealed`
+    const files = report.files + report.secrets
+    return `${files} ${files === 1 ? 'file' : 'files'}, ${report.bytes} bytes${secrets}`
+  }
+
+  /** Also of an attempt that was cut off, whose stages may lie about. */
+  async #takeBack({ facts, note }: StepTools): Promise<string> {
+    const { units } = facts as RestoreFacts
+    if (units === undefined) return 'nothing was replaced'
+    const stamp = (facts as RestoreFacts).stamp ?? this.#with.stamp
+    await note({ stamp })
+    for (const left of await findInterrupted(units.map(({ path }) => posix.dirname(path)))) {
+      if (units.some(({ path }) => path === left.record?.path)) await settleInterrupted(left)
+    }
+    const aside: string[] = []
+    for (const unit of units.toReversed()) {
+      const kept = await takeBack(unit, stamp)
+      if (kept !== undefined) aside.push(kept)
+    }
+    await note({ units: undefined, stamp: undefined })
+    return aside.length === 0 ? 'as before' : `as before; what was restored is kept as ${aside.join(', ')}`
+  }
+
+  async #ownFiles({ facts, note, signal }: StepTools): Promise<string> {
+    const { config } = this.#with.config
+    const written: string[] = []
+    if (await this.#differs(config.file, config.text)) {
+      const before = beforeName(config.file, this.#with.stamp)
+      const isThere = (await presence(config.file)) !== 'nothing'
+      if (facts.config === undefined) await note({ config: isThere ? before : null })
+      if (isThere && (await presence(before)) === 'nothing') await link(config.file, before)
+      await mkdir(posix.dirname(config.file), { recursive: true, mode: 0o755 })
+      await writeFileDurably(config.file, Buffer.from(config.text), { mode: 0o640, signal })
+      written.push(config.file)
+    }
+    const { passwordFile } = this.#plan
+    if (passwordFile !== undefined && (await presence(passwordFile.path)) === 'nothing') {
+      await note({ password: passwordFile.path })
+      await mkdir(posix.dirname(passwordFile.path), { recursive: true, mode: 0o700 })
+      const line = Buffer.concat([await this.#with.password(), Buffer.from('\n')])
+      await writeFileDurably(passwordFile.path, line, { mode: 0o600, replace: false, signal })
+      written.push(passwordFile.path)
+    }
+    return written.length === 0 ? 'they are there' : written.join(', ')
+  }
+
+  async #differs(file: string, text: string): Promise<boolean> {
+    const present = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
+      throw error
+    })
+    return present !== text
+  }
+
+  async #removeOwnFiles({ facts, note }: StepTools): Promise<string> {
+    const { file } = this.#config
+    if (typeof facts.config === 'string') {
+      if ((await presence(facts.config)) !== 'nothing') await rename(facts.config, file)
+    } else if (facts.config === null) await rm(file, { force: true })
+    if (typeof facts.password === 'string') await rm(facts.password, { force: true })
+    await note({ config: undefined, password: undefined })
+    return 'as before'
+  }
+
+  /** The rest is as the snapshot has it: owners and modes came with the files. */
+  async #permissions(signal: AbortSignal): Promise<string> {
+    const { relocation, owner } = this.#plan
+    const { manifest } = this.#chosen
+    const root = this.#config.root
+    const account = owner === undefined ? undefined : findAccount(owner.user)
+    const gid = owner === undefined ? undefined : (groupId(owner.group) ?? account?.gid)
+    const own = async (path: string) => {
+      if (account !== undefined && gid !== undefined && process.geteuid?.() === 0) await chown(path, account.uid, gid)
+    }
+    const pathsOf = (kind: string) =>
+      manifest!.components
+        .filter((component) => component.kind === kind)
+        .flatMap(({ paths }) => paths.map(({ path }) => relocatePath(path, relocation)))
+    const unitFiles: string[] = []
+    for (const path of pathsOf('systemd')) if ((await presence(path)) === 'file') unitFiles.push(path)
+    const ecosystem = this.#application()?.ecosystem
+    const isThere = ecosystem !== undefined && (await presence(ecosystem)) !== 'nothing'
+    const needed = await neededFolders({ root, unitFiles, ecosystem: isThere ? ecosystem : undefined, signal })
+    const made: string[] = []
+    for (const folder of [root, ...needed]) {
+      for (const missing of await missingFolders(folder, root)) {
+        await mkdir(missing, { mode: 0o750 })
+        await chmod(missing, 0o750)
+        await own(missing)
+        made.push(missing)
+      }
+    }
+    let closed = 0
+    const secrets = manifest?.secrets?.files.filter(({ component }) => {
+      return manifest.components.some(({ name, kind }) => name === component && kind === 'secrets')
+    })
+    const secretFolders = manifest!.components
+      .filter(({ kind }) => kind === 'secrets')
+      .flatMap(({ configured }) => configured.filter(posix.isAbsolute))
+      .map((path) => relocatePath(path, relocation))
+    for (const path of secretFolders) if (await closeToOthers(path, 0o077)) closed += 1
+    for (const { path } of secrets ?? []) if (await closeToOthers(relocatePath(path, relocation), 0o007)) closed += 1
+    const parts = [
+      made.length === 0 ? undefined : `made ${made.join(', ')}`,
+      closed === 0 ? undefined : `closed ${closed} ${closed === 1 ? 'secret' : 'secrets'} to others`,
+    ].filter((part) => part !== undefined)
+    return parts.length === 0 ? 'as they were' : parts.join('; ')
+  }
+
+  async #command(what: 'install' | 'build', signal: AbortSignal): Promise<string> {
+    const planned = this.#plan.commands.find((command) => command.what === what)!
+    const account = planned.user === 'root' ? undefined : findAccount(planned.user)
+    const said = await runShell(planned.command, { what, cwd: this.#config.root, account, signal })
+    return said.trim().split('\n').at(-1)?.slice(0, 200) || 'done'
+  }
+
+  async #tellSystemd({ facts, note, signal }: StepTools): Promise<string> {
+    await reloadUnits(signal)
+    const { enabled } = this.#plan
+    if (enabled === undefined) return 'units are read anew'
+    if (facts.wasEnabled === undefined) await note({ wasEnabled: await isEnabled(enabled, signal) })
+    await setEnabled(enabled, true, signal)
+    return `${enabled} is enabled`
+  }
+
+  async #disable({ facts, signal }: StepTools): Promise<string> {
+    const { enabled } = this.#plan
+    if (enabled === undefined || facts.wasEnabled !== false) return 'as before'
+    await setEnabled(enabled, false, signal)
+    return `${enabled} is not enabled, as before`
+  }
+
+  async #start({ facts, note, signal }: StepTools): Promise<string> {
+    const application = this.#application()!
+    if (facts.log === undefined) await note({ log: [...(await markLog(application, signal))] })
+    await startApplication(application, signal)
+    return `${this.#plan.service?.name} is started`
+  }
+
+  async #stopAgain(signal: AbortSignal): Promise<string> {
+    const application = this.#application()
+    if (application === undefined) return 'it was not started'
+    await stopApplication(application, signal)
+    const { manager, name, account } = application
+    // What pm2 remembers of it is how it was started, not what the ecosystem file says now.
+    if (manager === 'pm2' && name !== undefined) await forgetInPm2(name, { account, signal })
+    return `${this.#plan.service?.name} is stopped`
+  }
+
+  async #check({ factsOf, signal }: StepTools): Promise<string> {
+    const application = this.#application()!
+    const mark = new Map((factsOf('start').log ?? []) as [string, number][])
+    const { checks } = this.#plan
+    // When it was cut off here, the machine may have been started anew since. Of a command nobody can tell.
+    if (serviceSpec(application) !== undefined) await startApplication(application, signal)
+    const results = await checkApplication({
+      ...checks,
+      readLog: (inner) => readServiceLog(application, mark, inner),
+      givenUp: async (inner) => {
+        const state = await applicationState(application, inner)
+        return state === 'failed' || state === 'absent' ? `the service is ${state}` : undefined
+      },
+      withinMs: this.#with.withinMs,
+      onCheck: this.#with.onCheck,
+      signal,
+    })
+    const failed = results.filter(({ passed }) => !passed)
+    const describe = ({ check, subject, detail }: ApplicationCheck) => `${check} ${subject}: ${detail}`
+    if (failed.length > 0) {
+      throw new OperationError(
+        'UNHEALTHY',
+        `The application does not answer as it should: ${failed.map(describe).join('; ')}`,
+        {
+          facts: { failed: failed.map(({ check }) => check) },
+          hint: logHint(application),
+        },
+      )
+    }
+    if (results.length > 0) return results.map(describe).join('; ')
+    const state = await applicationState(application, signal)
+    return state === undefined ? 'nothing says how it is' : `the service is ${state}`
+  }
+}
+
+function logHint({ manager, name, outputFile }: ApplicationService): string {
+  if (manager === 'systemd') return `See \`journalctl -u ${name} -n 50\``
+  return manager === 'pm2' ? `See \`pm2 logs ${name} --lines 50\`` : `See ${outputFile}`
+}
+
+async function tellNginx(signal: AbortSignal): Promise<string> {
+  await testWebServer(signal)
+  return `its configuration is fine, and nginx is ${await reloadWebServer(signal)}`
+}
+
+/** Those from the root down to a folder in it that are not there, outermost first. */
+async function missingFolders(folder: string, root: string): Promise<string[]> {
+  const missing: string[] = []
+  for (let at = folder; isWithin(root, at) && (await presence(at)) === 'nothing'; at = posix.dirname(at)) {
+    missing.unshift(at)
+  }
+  return missing
+}
+
+/** Takes these bits from a mode; false where there is nothing to take. */
+async function closeToOthers(path: string, bits: number): Promise<boolean> {
+  const stats = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
+    throw error
+  })
+  if (stats === undefined || stats.isSymbolicLink() || (stats.mode & bits) === 0) return false
+  await chmod(path, stats.mode & 0o7777 & ~bits)
+  return true
+}

@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { after, before, describe, test } from 'node:test'
+import { generateIdentity, identityToRecipient } from 'age-encryption'
+import { type BareHost, bareHost, withoutBareHost } from '../equipment/bare-host.ts'
+import {
+  askNginx,
+  type ExampleServer,
+  lastCommitted,
+  ownersAndModes,
+  PASSWORD,
+  REPOSITORY,
+  ROOT,
+  rowsUpTo,
+  setUpExample,
+  untilHealthy,
+} from '../equipment/example-server.ts'
+
+const skip = withoutBareHost()
+
+/** What is left of a server that was thrown away, and what it was like. */
+interface Lost {
+  readonly repository: string
+  readonly entries: readonly string[]
+  /** The highest row that was committed when the last backup began. */
+  readonly committed: number
+}
+
+let scratch: string
+let gpgKey: string
+let identity: string
+let bySystemd: Lost
+let byPm2: Lost
+
+/** A key for the tests, made on a host that is thrown away: its agent goes with it. */
+async function makeGpgKey(): Promise<{ readonly secret: string; readonly open: string }> {
+  await using host = await bareHost()
+  host.must(`gpg --batch --quiet --passphrase '' --quick-generate-key admin@example.com default default never`)
+  return { secret: host.must('gpg --armor --export-secret-keys'), open: host.must('gpg --armor --export') }
+}
+
+async function loseServer(name: string, server: ExampleServer, publicKey?: string): Promise<Lost> {
+  const repository = join(scratch, name)
+  mkdirSync(repository)
+  await using host = await bareHost({ [REPOSITORY]: repository })
+  if (publicKey !== undefined) host.run('gpg --batch --quiet --import', { input: publicKey })
+  setUpExample(host, server)
+  host.must(`cd ${ROOT} && holdfast backup --quiet`)
+  const committed = lastCommitted(host)
+  host.must(`cd ${ROOT} && holdfast backup --quiet`)
+  const entries = ownersAndModes(host)
+  assert.ok(lastCommitted(host) > committed, 'the application writes while it is backed up')
+  return { repository, entries, committed }
+}
+
+/** A host with nothing but the repository, its password and the key. */
+async function freshHost({ repository }: Lost): Promise<BareHost> {
+  const host = await bareHost({ [REPOSITORY]: repository })
+  writeFileSync(join(host.root, 'root/password'), `${PASSWORD}\n`, { mode: 0o600 })
+  writeFileSync(join(host.root, 'root/key.asc'), gpgKey, { mode: 0o600 })
+  copyFileSync(identity, join(host.root, 'root/identity'))
+  host.must('rm /etc/nginx/sites-enabled/default')
+  return host
+}
+
+const RECOVER = `holdfast -r ${REPOSITORY} -p password restore --full`
+
+function eventsOf(output: string): Record<string, unknown>[] {
+  return output
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+}
+
+/** The steps of a recovery as it told of them, `step state`, and how long each took for whoever reads the log. */
+function stepsOf(output: string): string[] {
+  return eventsOf(output)
+    .filter((event) => event.message_type === 'step' && event.state !== 'begun')
+    .map(({ step, state }) => `${step} ${state}`)
+}
+
+function timesOf(name: string, output: string): string {
+  const steps = eventsOf(output).filter((event) => event.message_type === 'step' && event.state === 'done')
+  return `${name}: ${steps.map(({ step, milliseconds }) => `${step} ${milliseconds} ms`).join(', ')}`
+}
+
+describe('a whole server, from the repository, its password and the key alone', { skip, timeout: 9 * 60_000 }, () => {
+  before(async () => {
+    scratch = mkdtempSync(join(tmpdir(), 'holdfast-recovery-'))
+    identity = join(scratch, 'identity')
+    const secret = await generateIdentity()
+    writeFileSync(identity, `${secret}\n`, { mode: 0o600 })
+    const recipient = `age:${await identityToRecipient(secret)}`
+    const key = await makeGpgKey()
+    gpgKey = key.secret
+    bySystemd = await loseServer('systemd', { manager: 'systemd', recipient: 'gpg:admin@example.com' }, key.open)
+    byPm2 = await loseServer('pm2', { manager: 'pm2', recipient })
+  })
+  after(() => rmSync(scratch, { recursive: true, force: true }))
+
+  test('under systemd: everything is back, and what was missing was said first', async (t) => {
+    await using host = await freshHost(bySystemd)
+    const refused = host.run(`${RECOVER} --yes --json`)
+    assert.equal(refused.status, 1)
+    const { error_code, hint } = JSON.parse(refused.stderr) as { error_code: string; hint: string }
+    assert.equal(error_code, 'PREFLIGHT')
+    assert.match(hint, /no user devrel.*--create-user.*useradd/)
+    assert.match(hint, /secrets stay sealed.*--without-secrets/s)
+    assert.equal(host.run(`ls ${ROOT}`).status, 2, 'nothing was changed')
+
+    host.must('gpg --batch --quiet --import key.asc')
+    const recovered = host.run(`${RECOVER} --yes --create-user --json`)
+    assert.equal(recovered.status, 0, recovered.stderr + recovered.stdout)
+    t.diagnostic(timesOf('systemd', recovered.stdout))
+    assert.equal(host.must('systemctl is-enabled devrel-integration').trim(), 'enabled')
+    assert.equal(host.must('systemctl is-active devrel-integration').trim(), 'active')
+    host.must('nginx -t -q')
+    assert.equal((JSON.parse(askNginx(host, '/health')) as { status: string }).status, 'healthy')
+    assert.ok(lastCommitted(host) >= bySystemd.committed)
+    assert.equal(rowsUpTo(host, bySystemd.committed), bySystemd.committed, 'every committed row')
+    assert.deepEqual(ownersAndModes(host), bySystemd.entries)
+
+    const by = host.must(`cat ${ROOT}/logs/installed-by`).trim().split('\n')
+    assert.deepEqual(by.slice(0, 2), ['devrel', ROOT])
+    const allowed = ['HOME', 'LANG', 'LC_ALL', 'LOGNAME', 'OLDPWD', 'PATH', 'PWD', 'SHLVL', 'USER', '_']
+    assert.deepEqual(
+      by.slice(2).filter((name) => !allowed.includes(name)),
+      [],
+      'nothing of our environment',
+    )
+    assert.equal(host.must('stat -c %a:%U /etc/holdfast/devrel-integration.key').trim(), '600:root')
+    host.must(`cd ${ROOT} && holdfast backup --quiet --reason 'the first after the recovery'`)
+  })
+
+  test('under pm2, to another root, user and port, with every rewritten line in the plan', async (t) => {
+    await using host = await freshHost(byPm2)
+    const map = '--map root=/srv/app2 --map user=app2 --map port=3000:3100 --identity identity'
+    const dry = host.run(`${RECOVER} ${map} --create-user --dry-run`)
+    assert.equal(dry.status, 0, dry.stderr + dry.stdout)
+    for (const line of [
+      '+ owner: app2:app2',
+      '+ health: http://localhost:3100/health',
+      "+ env: { NODE_ENV: 'development', PORT: 3100 },",
+      '+ User=app2',
+      '+ ReadWritePaths=/srv/app2/data /srv/app2/logs',
+      '+ server 127.0.0.1:3100;',
+      'install, as app2: id -un',
+    ]) {
+      assert.ok(dry.stdout.includes(line), `the plan does not show ${line}:\n${dry.stdout}`)
+    }
+    assert.match(dry.stdout, /config\/bot\.json names what is different here and stays as it is/)
+    const recovered = host.run(`${RECOVER} ${map} --create-user --yes --json`)
+    assert.equal(recovered.status, 0, recovered.stderr + recovered.stdout)
+    t.diagnostic(timesOf('pm2, moved', recovered.stdout))
+    assert.equal((JSON.parse(askNginx(host, '/health')) as { status: string }).status, 'healthy')
+    assert.equal(rowsUpTo(host, byPm2.committed, '/srv/app2'), byPm2.committed)
+    const expected = byPm2.entries.map((line) =>
+      line.replaceAll(ROOT, '/srv/app2').replaceAll('devrel:devrel', 'app2:app2'),
+    )
+    assert.deepEqual(ownersAndModes(host, '/srv/app2'), expected.sort())
+    assert.equal(host.run(`ls ${ROOT}`).status, 2)
+    const named = host.run(
+      `grep -rlE '/opt/devrel|:3000|=3000' /srv/app2/holdfast.yaml /srv/app2/*.js /etc/nginx /etc/systemd/system`,
+    )
+    assert.equal(named.stdout, '', 'nothing names the old place')
+    host.must('ss -Hltn sport = :3100 | grep -q 3100 && ! ss -Hltn sport = :3000 | grep -q 3000')
+    host.must('cd /srv/app2 && holdfast verify --quiet')
+  })
+
+  test('the plug is pulled in the middle, again and again: it goes on where it stopped', async (t) => {
+    await using host = await freshHost(bySystemd)
+    host.must('gpg --batch --quiet --import key.asc')
+    const seen: string[] = []
+    for (const moment of ['restore:code begun', 'restore:data begun', 'restore:nginx done', 'start begun']) {
+      const reached = await runUntil(host, `${RECOVER} --yes --create-user --json`, moment)
+      assert.ok(reached, `the recovery never came to "${moment}"`)
+      await host.pullPlug()
+      await host.boot()
+      const record = readRecord(host)
+      seen.push(
+        record.steps
+          .filter(({ state }) => state === 'done')
+          .map(({ id }) => id)
+          .join(' '),
+      )
+    }
+    const recovered = host.run(`${RECOVER} --yes --create-user --json`)
+    assert.equal(recovered.status, 0, recovered.stderr + recovered.stdout)
+    t.diagnostic(timesOf('after four power cuts', recovered.stdout))
+    const skipped = stepsOf(recovered.stdout).filter((step) => step.endsWith('skipped'))
+    assert.ok(skipped.includes('restore:nginx skipped'), skipped.join(', '))
+    assert.ok(
+      seen.every((done, index) => index === 0 || done.startsWith(seen[index - 1]!)),
+      'what was done stays done',
+    )
+    untilHealthy(host)
+    assert.equal(rowsUpTo(host, bySystemd.committed), bySystemd.committed)
+    assert.deepEqual(
+      ownersAndModes(host).filter((line) => !line.includes('.restored-')),
+      bySystemd.entries,
+    )
+    assert.equal(host.must(`find ${ROOT} /etc -name '.holdfast-restore-*'`), '')
+  })
+
+  test('a health check that fails: the recovery can be gone on with, or what was there before comes back', async () => {
+    await using host = await freshHost(byPm2)
+    const recover = `${RECOVER} --identity identity --yes --json`
+    host.must(`${recover} --create-user`)
+    const marked = host.must(`touch ${ROOT}/config/mine && stat -c %i ${ROOT}/config ${ROOT}/data/auth.db`)
+    const config = readFileSync(join(host.root, ROOT, 'holdfast.yaml'), 'utf8')
+    const unhealthy = join(host.root, 'root/unhealthy.yaml')
+    writeFileSync(unhealthy, config.replace('localhost:3000/health', 'localhost:3000/nothing'))
+    const failing = `${recover} --config unhealthy.yaml --wait 2`
+
+    const rolledBack = host.run(`${failing} --rollback`)
+    assert.equal(rolledBack.status, 1, rolledBack.stdout)
+    assert.equal((JSON.parse(rolledBack.stderr) as { error_code: string }).error_code, 'UNHEALTHY')
+    assert.match(rolledBack.stderr, /what was there before is back.*status 404/)
+    assert.equal(host.must(`stat -c %i ${ROOT}/config ${ROOT}/data/auth.db`), marked, 'the very same files')
+    assert.equal(readFileSync(join(host.root, ROOT, 'holdfast.yaml'), 'utf8'), config)
+    untilHealthy(host)
+    assert.ok(lastCommitted(host) > byPm2.committed, 'it goes on writing to what it had')
+
+    const failed = host.run(failing)
+    assert.equal(failed.status, 1)
+    assert.match(failed.stderr, /run the same again: it goes on with this step/)
+    assert.equal(host.run(`${recover} --wait 2`).status, 0, 'the config of the snapshot knows better')
+    assert.ok(!existsSync(join(host.root, ROOT, 'config/mine')))
+    assert.match(host.must(`ls ${ROOT}`), /config\.before-/)
+  })
+})
+
+interface RecoveryRecord {
+  readonly steps: readonly { readonly id: string; readonly state: string }[]
+}
+
+function readRecord(host: BareHost): RecoveryRecord {
+  return JSON.parse(
+    readFileSync(join(host.root, 'var/lib/holdfast/devrel-integration/recovery.json'), 'utf8'),
+  ) as RecoveryRecord
+}
+
+/** Runs a command until it tells of a step, `step state`, and leaves it running; false when it ends before. */
+async function runUntil(host: BareHost, command: string, moment: string): Promise<boolean> {
+  const child = host.start(command)
+  for await (const line of createInterface({ input: child.stdout! })) {
+    const { message_type, step, state } = JSON.parse(line) as Record<string, unknown>
+    if (message_type === 'step' && `${step} ${state}` === moment) return true
+  }
+  return false
+}

@@ -1,0 +1,355 @@
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import type { OperationEvent } from '../../src/operations/event.ts'
+import { planRecover, type RecoverOptions, recover } from '../../src/operations/recovery/recover.ts'
+import { describeTree } from '../equipment/describe-tree.ts'
+import {
+  APP,
+  briefly,
+  countRows,
+  makeDatabase,
+  type ProtectedApplication,
+  protectedApplication,
+} from '../equipment/protected-application.ts'
+
+// On this machine and in a folder, without services of the system: what a recovery decides, and that it can be cut off anywhere.
+
+const usual: RecoverOptions = {
+  choice: { name: 'latest' },
+  relocate: { ports: [] },
+  alsoRewrite: [],
+  identities: [],
+  withoutSecrets: false,
+  createUser: false,
+  start: true,
+  anew: false,
+  verify: false,
+  withinMs: 500,
+  rollback: false,
+  confirm: async () => true,
+  observe: () => {},
+  signal: new AbortController().signal,
+}
+
+const recoverFrom = (app: ProtectedApplication, changes: Partial<RecoverOptions> = {}) =>
+  recover(app.access, { ...usual, ...changes })
+
+/** The recovered application, without what the recovery itself keeps. */
+function treeOf(app: ProtectedApplication): Map<string, string> {
+  const tree = describeTree(app.root, { without: (path) => /\.(before|restored)-/.test(path), linkCounts: false })
+  // The time of a folder tells when something was put into it or taken out.
+  for (const [path, line] of tree) tree.set(path, line.replace(/^(mode 40\d* owner \S+) mtime \d+/, '$1'))
+  return tree
+}
+
+const withService = (service: Record<string, unknown>) => ({
+  service: { manager: 'command', stop: 'true', ...service },
+})
+
+test('an application comes back with nothing there but the repository; commands run in its folder, in order', async () => {
+  using app = await protectedApplication({ config: 'config', data: 'data' })
+  app.put('config/a.json', '{}')
+  makeDatabase(app.at('data/app.db'), { rows: 20 })
+  await app.backUp(
+    withService({ install: 'echo install >> ran', build: 'echo build >> ran', start: 'echo start >> ran' }),
+  )
+  rmSync(app.root, { recursive: true })
+  rmSync(join(app.base, 'etc'), { recursive: true, force: true })
+  const report = await recoverFrom(app)
+  assert.equal(report.outcome, 'succeeded')
+  assert.equal(app.read('ran'), 'install\nbuild\nstart\n')
+  assert.equal(countRows(app.at('data/app.db')), 20)
+  assert.match(readFileSync(join(app.base, 'etc/holdfast.yaml'), 'utf8'), /"app": "shop"/)
+})
+
+test('a plan says all and changes nothing: what is created, changed and moved aside, and every command', async () => {
+  using app = await protectedApplication()
+  app.put('config/a', '1')
+  app.put('config/b', '1')
+  app.put('data/x', 'y')
+  await app.backUp(withService({ install: 'npm ci', start: './run' }))
+  app.put('config/b', 'changed')
+  app.put('config/mine', 'new')
+  rmSync(app.at('config/a'))
+  const before = treeOf(app)
+  const plan = await planRecover(app.access, usual)
+  assert.deepEqual(treeOf(app), before)
+  assert.deepEqual(
+    plan.components.map(({ name, changes }) => [name, changes?.counts]),
+    [
+      ['config', { created: 1, changed: 1, unchanged: 0, removed: 1 }],
+      ['data', { created: 0, changed: 0, unchanged: 1, removed: 0 }],
+    ],
+  )
+  assert.deepEqual(plan.components[0]?.changes?.list, [
+    { path: app.at('config/a'), change: 'created' },
+    { path: app.at('config/b'), change: 'changed' },
+    { path: app.at('config/mine'), change: 'removed' },
+  ])
+  assert.deepEqual(plan.commands, [
+    { what: 'install', command: 'npm ci', user: 'root' },
+    { what: 'start', command: './run', user: 'root' },
+  ])
+  const declined = await recoverFrom(app, { confirm: async () => false })
+  assert.equal(declined.outcome, 'declined')
+  assert.deepEqual(treeOf(app), before)
+  assert.deepEqual(JSON.parse(JSON.stringify(plan)), JSON.parse(JSON.stringify(plan)), 'it is plain data')
+})
+
+test('what is missing is refused before anything is changed: a program, a port, a user, the key', async () => {
+  using app = await protectedApplication({ config: 'config', secrets: 'secrets' })
+  const identity = await app.makeAgeIdentity()
+  app.put('config/a', '1')
+  app.put('secrets/.env', 'TOKEN=x', 0o600)
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  try {
+    const { port } = server.address() as AddressInfo
+    await app.backUp({
+      owner: 'no-such-user',
+      seal: [identity.recipient],
+      ...withService({ install: 'no-such-program', start: './run', health: `http://localhost:${port}/` }),
+    })
+    renameSync(app.root, `${app.root}.gone`)
+    const plan = await planRecover(app.access, usual)
+    assert.deepEqual(plan.preflight.map(({ code }) => code).sort(), [
+      'no-program',
+      'no-user',
+      'port-taken',
+      'secrets-sealed',
+    ])
+    await assert.rejects(recoverFrom(app), { code: 'PREFLIGHT', message: /^Nothing was changed/ })
+    assert.ok(!existsSync(app.root))
+  } finally {
+    server.close()
+  }
+})
+
+test('without the key all but the secrets comes back when asked for, and the outcome says so', async () => {
+  using app = await protectedApplication({ config: 'config', secrets: 'secrets' })
+  const identity = await app.makeAgeIdentity()
+  app.put('config/a', '1')
+  app.put('secrets/.env', 'TOKEN=x', 0o600)
+  await app.backUp({ seal: [identity.recipient] })
+  rmSync(app.root, { recursive: true })
+  const report = await recoverFrom(app, { withoutSecrets: true })
+  assert.equal(report.outcome, 'incomplete')
+  assert.equal(app.read('config/a'), '1')
+  assert.ok(!existsSync(app.at('secrets/.env')))
+  const again = await recoverFrom(app, { identities: [identity.file] })
+  assert.equal(again.outcome, 'succeeded')
+  assert.equal(app.read('secrets/.env'), 'TOKEN=x')
+})
+
+test('of an incomplete snapshot what it has comes back, and the outcome is incomplete', async () => {
+  using app = await protectedApplication({ config: 'config', extra: 'extra' })
+  app.put('config/a', '1')
+  assert.equal((await app.backUp()).outcome, 'incomplete')
+  rmSync(app.root, { recursive: true })
+  const report = await recoverFrom(app)
+  assert.equal(report.outcome, 'incomplete')
+  assert.ok('findings' in report && briefly(report.findings).includes('error snapshot-incomplete'))
+  assert.equal(app.read('config/a'), '1')
+})
+
+test('cut off at any moment it goes on where it stopped, and ends in the state of the snapshot', async () => {
+  using app = await protectedApplication({ config: 'config', data: 'data' })
+  app.put('config/a', 'old')
+  makeDatabase(app.at('data/app.db'), { rows: 5 })
+  await app.backUp(withService({ install: 'true', start: 'true' }))
+  await recoverFrom(app)
+  const wanted = treeOf(app)
+  const prepareLive = () => {
+    rmSync(app.root, { recursive: true, force: true })
+    app.put('config/a', 'live')
+    app.put('config/mine', 'live')
+    rmSync(join(app.base, 'state'), { recursive: true, force: true })
+  }
+  const crash = new Error('the power is gone')
+  let moments = 0
+  const stride = process.env.HOLDFAST_FULL === '1' ? 1 : 4
+  for (let moment = 0; ; moment += stride) {
+    prepareLive()
+    let seen = 0
+    const observe = (event: OperationEvent) => {
+      if (event.type !== 'started' && event.type !== 'finished' && seen++ === moment) throw crash
+    }
+    const cut = await recoverFrom(app, { observe }).then(
+      () => false,
+      () => true,
+    )
+    if (!cut) break
+    moments += 1
+    const steps: string[] = []
+    const report = await recoverFrom(app, {
+      observe: (event) => {
+        if (event.type === 'step' && event.state !== 'begun') steps.push(`${event.step} ${event.state}`)
+      },
+    })
+    assert.equal(report.outcome, 'succeeded', `after moment ${moment}`)
+    assert.deepEqual(treeOf(app), wanted, `after moment ${moment}`)
+    assert.equal(new Set(steps.map((step) => step.split(' ')[0])).size, steps.length)
+    const kept = 'kept' in report ? report.kept.map(({ before }) => before) : []
+    const [folder] = kept.filter((path) => path.includes('/config.before-'))
+    assert.ok(folder !== undefined, `what was there is kept after moment ${moment}`)
+    assert.equal(readFileSync(join(folder, 'mine'), 'utf8'), 'live')
+    assert.deepEqual(
+      readdirSync(app.root).filter((name) => name.startsWith('.holdfast-restore-')),
+      [],
+    )
+  }
+  assert.ok(moments > 20 / stride, `${moments} moments`)
+})
+
+test('whatever step fails, with rollback what was there before is back, to the inode', async () => {
+  for (const failing of ['install', 'build', 'start', 'health']) {
+    using app = await protectedApplication({ config: 'config', data: 'data' })
+    app.put('config/a', 'old')
+    makeDatabase(app.at('data/app.db'), { rows: 5 })
+    const command = (what: string) => (what === failing ? 'exit 1' : 'true')
+    await app.backUp({
+      exclude: ['*.log'],
+      ...withService({
+        install: command('install'),
+        build: command('build'),
+        start: command('start'),
+        ...(failing === 'health' ? { health: 'http://127.0.0.1:9/' } : {}),
+      }),
+    })
+    rmSync(app.root, { recursive: true })
+    app.put('config/a', 'live')
+    app.put('config/kept.log', 'log')
+    makeDatabase(app.at('data/app.db'), { rows: 7 })
+    const before = treeOf(app)
+    const inodes = () => ['config', 'config/a', 'data/app.db'].map((path) => statSync(app.at(path)).ino)
+    const live = inodes()
+    const failed = recoverFrom(app, { rollback: true })
+    await assert.rejects(failed, { code: failing === 'health' ? 'UNHEALTHY' : 'RECOVERY', message: /is back: / })
+    assert.deepEqual(treeOf(app), before, failing)
+    assert.deepEqual(inodes(), live)
+    assert.ok(readdirSync(app.root).some((name) => name.startsWith('config.restored-')))
+    assert.ok(!existsSync(join(app.base, 'etc/holdfast.yaml')))
+  }
+})
+
+test('going back that is cut off is finished by the next run before anything else', async () => {
+  using app = await protectedApplication({ config: 'config', data: 'data' })
+  app.put('config/a', 'old')
+  app.put('data/b', 'old')
+  await app.backUp(withService({ install: 'exit 1', start: 'true' }))
+  app.put('config/a', 'live')
+  app.put('data/b', 'live')
+  const before = treeOf(app)
+  const observe = (event: OperationEvent) => {
+    if (event.type === 'step' && event.step === 'restore:data' && event.state === 'undone') throw new Error('no power')
+  }
+  await assert.rejects(recoverFrom(app, { rollback: true, observe }), /no power/)
+  assert.equal(app.read('data/b'), 'live')
+  assert.equal(app.read('config/a'), 'old')
+  await assert.rejects(recoverFrom(app), { code: 'RESUME', message: /finished now/ })
+  assert.deepEqual(treeOf(app), before)
+})
+
+test('a failed step is gone on with by the same command only; --anew begins another', async () => {
+  using app = await protectedApplication({ config: 'config' })
+  app.put('config/a', '1')
+  app.put('ready', 'yes')
+  await app.backUp(withService({ install: 'test -e ready', start: 'true' }))
+  const first = (await planRecover(app.access, usual)).snapshot
+  rmSync(app.root, { recursive: true })
+  await assert.rejects(recoverFrom(app), { code: 'RECOVERY', hint: /goes on with this step/ })
+  await assert.rejects(recoverFrom(app, { start: false }), { code: 'RESUME', hint: /--anew/ })
+
+  app.put('config/a', '2')
+  await app.backUp(withService({ start: 'true' }))
+  app.put('ready', 'yes')
+  const resumed = await recoverFrom(app)
+  assert.equal(
+    resumed.plan.snapshot,
+    first,
+    'what was begun is brought to its end, also when there is a newer snapshot',
+  )
+  const anew = await recoverFrom(app, { anew: true })
+  assert.notEqual(anew.plan.snapshot, first)
+  assert.equal(app.read('config/a'), '2')
+})
+
+test('a repository of several applications is asked for one of them, and one without any is refused', async () => {
+  using app = await protectedApplication({ config: 'config' })
+  await assert.rejects(recoverFrom(app), { code: 'NOTHING' })
+  app.put('config/a', '1')
+  await app.backUp()
+  await app.backUp({ app: 'another' })
+  await assert.rejects(recoverFrom(app), { code: 'USAGE', hint: /--app another/ })
+  await assert.rejects(recoverFrom(app, { choice: { name: 'latest', app: 'third' } }), { code: 'NOTHING' })
+  const report = await recoverFrom(app, { choice: { name: 'latest', app: APP } })
+  assert.equal(report.plan.app, APP)
+})
+
+test('to another root: paths move, named files are rewritten with their mode, databases and other files are not', async () => {
+  using app = await protectedApplication({ config: 'config', data: 'data', secrets: 'secrets' })
+  const identity = await app.makeAgeIdentity()
+  const other = join(app.base, 'srv/moved')
+  app.put('config/paths.json', `{"home": "${app.root}/data"}`, 0o640)
+  app.put('config/also.conf', `home ${app.root}\nport = 3000\n`, 0o600)
+  app.put('data/notes.txt', `${app.root}\n`)
+  app.put('secrets/.env', `HOME_FOLDER=${app.root}\nTOKEN=MARKED-SECRET\nPORT=3000\n`, 0o600)
+  makeDatabase(app.at('data/app.db'), { rows: 3 })
+  await app.backUp({ seal: [identity.recipient], ...withService({ start: 'true', health: 'http://localhost:3000/' }) })
+  const options: Partial<RecoverOptions> = {
+    identities: [identity.file],
+    relocate: { root: other, ports: [{ from: undefined, to: 3100 }] },
+    alsoRewrite: [app.at('config/also.conf')],
+    start: false,
+  }
+  const plan = await planRecover(app.access, { ...usual, ...options })
+  assert.ok(!JSON.stringify(plan).includes('MARKED-SECRET'))
+  const rewritten = plan.rewrites.map(({ path, lines }) => [path.replace(app.base, ''), lines.map(({ line }) => line)])
+  assert.deepEqual(rewritten.slice(1), [
+    ['/srv/moved/config/also.conf', [1, 2]],
+    ['/srv/moved/secrets/.env', [1, 3]],
+  ])
+  assert.deepEqual(
+    briefly(
+      plan.findings.filter(({ code }) => code === 'names-old-place'),
+      app.base,
+    ),
+    ['warning names-old-place /opt/shop/config/paths.json'],
+  )
+  const report = await recoverFrom(app, options)
+  assert.equal(report.outcome, 'succeeded')
+  const at = (path: string) => readFileSync(join(other, path), 'utf8')
+  assert.equal(at('config/also.conf'), `home ${other}\nport = 3100\n`)
+  assert.equal(at('secrets/.env'), `HOME_FOLDER=${other}\nTOKEN=MARKED-SECRET\nPORT=3100\n`)
+  assert.equal(at('config/paths.json'), `{"home": "${app.root}/data"}`)
+  assert.equal(at('data/notes.txt'), `${app.root}\n`)
+  assert.equal(countRows(join(other, 'data/app.db')), 3)
+  const modes = describeTree(other)
+  assert.match(modes.get('config/also.conf')!, /600/)
+  await assert.rejects(recoverFrom(app, { ...options, relocate: { root: '/etc', ports: [] } }), {
+    code: /USAGE|RESUME/,
+  })
+})
+
+test('a hostile snapshot gets nothing beyond its own config, and its commands are seen before they run', async () => {
+  using app = await protectedApplication({ config: 'config' })
+  app.put('config/a', '1')
+  await app.backUp(withService({ install: 'touch pwned', start: 'true' }))
+  const seen: string[] = []
+  const report = await recoverFrom(app, {
+    confirm: async (plan) => {
+      seen.push(...plan.commands.map(({ command }) => command))
+      return false
+    },
+  })
+  assert.deepEqual([report.outcome, seen], ['declined', ['touch pwned', 'true']])
+  assert.ok(!existsSync(app.at('pwned')))
+  // The operator's own config says what is run instead.
+  const mine = app.config(withService({ install: 'touch mine', start: 'true' }))
+  assert.equal((await recoverFrom(app, { config: mine })).outcome, 'succeeded')
+  assert.ok(existsSync(app.at('mine')) && !existsSync(app.at('pwned')))
+})
