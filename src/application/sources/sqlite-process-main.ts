@@ -1,17 +1,25 @@
 // The process that `sqlite-process.ts` starts. One request at a time, one answer each.
 
-import { chmodSync, constants, copyFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, constants, copyFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { compareTables, type TableComparison } from './compare-tables.ts'
+import { type SalvageReply, salvageTables } from './salvage-tables.ts'
 import { SIDECAR_SUFFIXES } from './sqlite-header.ts'
 import type {
   CheckReply,
   CheckRequest,
+  CompareRequest,
   CopyReply,
   CopyRequest,
   DatabaseRequest,
+  DiagnoseReply,
+  DiagnoseRequest,
+  MendRequest,
   RawReply,
   RawRequest,
+  SalvageRequest,
+  SetModeRequest,
   WireReply,
 } from './sqlite-process.ts'
 
@@ -26,6 +34,7 @@ const MAX_FOREIGN_KEYS = 10_000
 
 const BUSY = 5
 const LOCKED = 6
+const CORRUPT = 11
 
 // What we write is for us alone; SQLite asks for 0644.
 process.umask(0o077)
@@ -49,6 +58,16 @@ async function answer(request: DatabaseRequest): Promise<unknown> {
       return check(request)
     case 'raw':
       return copyRaw(request)
+    case 'diagnose':
+      return diagnose(request)
+    case 'mend':
+      return mend(request)
+    case 'salvage':
+      return salvage(request)
+    case 'compare':
+      return compare(request)
+    case 'set-mode':
+      return setMode(request)
   }
 }
 
@@ -214,6 +233,105 @@ function violations(database: DatabaseSync): number | undefined {
     return undefined
   }
   return count
+}
+
+function diagnose({ path }: DiagnoseRequest): DiagnoseReply {
+  const database = open(path, 'write')
+  try {
+    return { problems: allProblems(database), unreadable: undefined, indexRoots: indexRoots(database) }
+  } catch (error) {
+    const { message, systemCode } = describe(error)
+    if (systemCode !== undefined) throw error
+    return { problems: undefined, unreadable: message, indexRoots: [] }
+  } finally {
+    database.close()
+  }
+}
+
+/** Looking up rows in a damaged index ends the thorough check with an error; the quick one looks at the pages of each tree alone. */
+function allProblems(database: DatabaseSync): string[] {
+  try {
+    return integrity(database)
+  } catch (error) {
+    if ((describe(error).result & 0xff) !== CORRUPT) throw error
+    const rows = database.prepare(`PRAGMA quick_check(${MAX_PROBLEMS})`).all()
+    const lines = rows.flatMap((row) => String(row.quick_check).split('\n')).filter((line) => line !== 'ok')
+    return lines.length > 0 ? lines : [describe(error).message]
+  }
+}
+
+function indexRoots(database: DatabaseSync): number[] {
+  return database
+    .prepare("SELECT rootpage FROM sqlite_schema WHERE type = 'index' AND rootpage > 0")
+    .all()
+    .map(({ rootpage }) => Number(rootpage))
+}
+
+function mend({ path, target, reindex }: MendRequest): Record<never, never> {
+  const database = open(path, 'write')
+  try {
+    const indexes = reindex ? dropIndexes(database) : []
+    database.prepare('VACUUM INTO ?').run(ownPath(target))
+    const made = open(target, 'write')
+    try {
+      for (const sql of indexes) made.exec(sql)
+    } finally {
+      made.close()
+    }
+    return {}
+  } finally {
+    database.close()
+  }
+}
+
+/**
+ * Takes the indexes out of the schema, without a look at their pages: to build them anew or to drop them the usual way would read
+ * them. Answers with what makes them. Those that belong to constraints are built anew by VACUUM.
+ */
+function dropIndexes(database: DatabaseSync): string[] {
+  const made = database.prepare("SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").all()
+  database.enableDefensive(false) // which forbids just this
+  database.exec(`
+    PRAGMA writable_schema = ON;
+    DELETE FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL;
+    PRAGMA writable_schema = RESET;
+  `)
+  return made.map(({ sql }) => String(sql))
+}
+
+/** Of a file in a folder of ours, whose name is plain text. */
+function ownPath(path: string): string {
+  return bytes(path).toString()
+}
+
+function salvage({ path, target, schemaFrom }: SalvageRequest): SalvageReply {
+  writeFileSync(bytes(target), '', { flag: 'wx', mode: 0o600 })
+  const made = open(target, 'write')
+  try {
+    return salvageTables(ownPath(path), made, schemaFrom === undefined ? undefined : ownPath(schemaFrom))
+  } finally {
+    made.close()
+  }
+}
+
+function compare({ path, other }: CompareRequest): readonly TableComparison[] {
+  const database = open(path, 'read')
+  try {
+    database.prepare('ATTACH ? AS other').run(ownPath(other))
+    return compareTables(database)
+  } finally {
+    database.close()
+  }
+}
+
+function setMode({ path, journalMode }: SetModeRequest): Record<never, never> {
+  const database = open(path, 'write')
+  try {
+    database.exec(`PRAGMA journal_mode = ${journalMode === 'wal' ? 'WAL' : 'DELETE'}`)
+    return {}
+  } finally {
+    database.close()
+  }
 }
 
 /** Result SQLITE_ERROR: a collation, function or tokenizer that only the application has, never a damaged page. */

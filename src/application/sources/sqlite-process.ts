@@ -1,6 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { ApplicationError } from '../error.ts'
+import type { TableComparison } from './compare-tables.ts'
+import type { SalvageReply } from './salvage-tables.ts'
 
 // SQLite runs in a process of its own, because
 // - a POSIX lock is gone as soon as its process closes any descriptor of the file: a reader of the same file elsewhere in
@@ -38,7 +40,64 @@ export interface RawRequest {
   readonly copy: string
 }
 
-export type DatabaseRequest = CopyRequest | CheckRequest | RawRequest
+/** Looks for all that is wrong with a private copy; whatever SQLite needs to write beside it is written. */
+export interface DiagnoseRequest {
+  readonly kind: 'diagnose'
+  readonly path: string
+}
+
+export interface DiagnoseReply {
+  /** What `PRAGMA integrity_check` said, `ok` left out; undefined when the database cannot be read so far. */
+  readonly problems: readonly string[] | undefined
+  /** Why it cannot be read. */
+  readonly unreadable: string | undefined
+  /** Root pages of its indexes: `Tree N` in a problem is an index when N is one of them. */
+  readonly indexRoots: readonly number[]
+}
+
+export interface MendRequest {
+  readonly kind: 'mend'
+  /** A private copy, which is written to. */
+  readonly path: string
+  /** The new file. */
+  readonly target: string
+  /** Build all indexes anew before everything is copied. */
+  readonly reindex: boolean
+}
+
+export interface SalvageRequest {
+  readonly kind: 'salvage'
+  /** A private copy. */
+  readonly path: string
+  /** The new file. */
+  readonly target: string
+  /** A sound database of the same application. */
+  readonly schemaFrom: string | undefined
+}
+
+export interface CompareRequest {
+  readonly kind: 'compare'
+  /** The database of the snapshot, a private copy. */
+  readonly path: string
+  /** What was recovered. */
+  readonly other: string
+}
+
+export interface SetModeRequest {
+  readonly kind: 'set-mode'
+  readonly path: string
+  readonly journalMode: 'wal' | 'rollback'
+}
+
+export type DatabaseRequest =
+  | CopyRequest
+  | CheckRequest
+  | RawRequest
+  | DiagnoseRequest
+  | MendRequest
+  | SalvageRequest
+  | CompareRequest
+  | SetModeRequest
 
 export interface CopyReply {
   /** What the path led to once the read transaction had begun: the file that was copied, unless it was replaced. */
@@ -64,6 +123,11 @@ export interface ReplyTo {
   readonly copy: CopyReply
   readonly check: CheckReply
   readonly raw: RawReply
+  readonly diagnose: DiagnoseReply
+  readonly mend: Record<never, never>
+  readonly salvage: SalvageReply
+  readonly compare: readonly TableComparison[]
+  readonly 'set-mode': Record<never, never>
 }
 
 /** A result of SQLite that is not success, or a failed system call. */
