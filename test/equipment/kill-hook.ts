@@ -1,24 +1,27 @@
 /**
  * Loaded before anything else (`--import`) by a process that is to be killed, in its threads too: counts the calls that change
- * files, and ends the process with SIGKILL before the one that is due. So the moment depends on how far the work has come, and not
+ * files, and sends the process a signal, SIGKILL mostly, before the one that is due. So the moment depends on how far the work has come, and not
  * on how busy the machine is.
  */
-import fs, { constants } from 'node:fs'
+import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
+import { constants } from 'node:os'
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads'
 
 const KEY = 'holdfast-test-kill-cells'
 
-/** Shared by all threads: whether calls are counted, how many there were, and before which of them the process ends. */
-export const cells = isMainThread ? new Int32Array(new SharedArrayBuffer(12)) : (getEnvironmentData(KEY) as Int32Array)
+/** Shared by all threads: whether calls are counted, how many there were, before which of them the signal comes, and which one. */
+export const cells = isMainThread ? new Int32Array(new SharedArrayBuffer(16)) : (getEnvironmentData(KEY) as Int32Array)
 if (isMainThread) setEnvironmentData(KEY, cells)
 
 const ARMED = 0
 const CALLS = 1
 const DUE = 2
+const SIGNAL = 3
 
-/** From now on calls are counted. Before the `due`-th the process ends; 0: never. */
-export function arm(due: number): void {
+/** From now on calls are counted. Before the `due`-th the process gets the signal; 0: never. */
+export function arm(due: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+  Atomics.store(cells, SIGNAL, constants.signals[signal])
   Atomics.store(cells, DUE, due)
   Atomics.store(cells, ARMED, 1)
 }
@@ -29,20 +32,20 @@ export function disarm(): number {
   return Atomics.load(cells, CALLS)
 }
 
-/** Waits, in a thread of its own, for the `due`-th call and so many milliseconds more, then ends the process. */
+/** Waits, in a thread of its own, for the `due`-th call and so many milliseconds more, then sends the signal. */
 export function killLater(due: number, milliseconds: number): void {
   for (let calls = Atomics.load(cells, CALLS); calls < due; calls = Atomics.load(cells, CALLS)) {
     Atomics.wait(cells, CALLS, calls)
   }
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
-  process.kill(process.pid, 'SIGKILL')
+  process.kill(process.pid, Atomics.load(cells, SIGNAL))
 }
 
 function count(): void {
   if (Atomics.load(cells, ARMED) === 0) return
   const number = Atomics.add(cells, CALLS, 1) + 1
   Atomics.notify(cells, CALLS)
-  if (number === Atomics.load(cells, DUE)) process.kill(process.pid, 'SIGKILL')
+  if (number === Atomics.load(cells, DUE)) process.kill(process.pid, Atomics.load(cells, SIGNAL))
 }
 
 type Call = (...args: unknown[]) => unknown
@@ -59,7 +62,8 @@ function watch(holder: object, name: string, changes: (args: readonly unknown[])
 
 /** Opening to read changes nothing. */
 function opensToWrite([, flags]: readonly unknown[]): boolean {
-  if (typeof flags === 'number') return (flags & (constants.O_WRONLY | constants.O_RDWR | constants.O_CREAT)) !== 0
+  if (typeof flags === 'number')
+    return (flags & (fs.constants.O_WRONLY | fs.constants.O_RDWR | fs.constants.O_CREAT)) !== 0
   return flags !== undefined && flags !== null && flags !== 'r'
 }
 

@@ -17,6 +17,8 @@ export interface KillOrder {
   /** The number of the call that changes a file before which it dies, or after which it does, if that is not at once; 0: never. */
   readonly due: number
   readonly milliseconds: number
+  /** The signal that comes then. */
+  readonly ending: NodeJS.Signals
 }
 
 export interface KillSweep {
@@ -26,6 +28,8 @@ export interface KillSweep {
   readonly details: KillableDetails
   /** Holds what must hold after each kill, and that what was cut short can be done again. */
   readonly judge: (moment: string) => Promise<void>
+  /** `SIGKILL` unless it is said. With `SIGINT` or `SIGTERM` the operation must end by itself: in exit code 130, or 0 where it came too late. */
+  readonly ending?: NodeJS.Signals
   /** How many: in a full run, and otherwise. `HOLDFAST_KILLS` sets another number. */
   readonly kills: { readonly full: number; readonly reduced: number }
 }
@@ -45,7 +49,8 @@ export async function killSweep(t: TestContext, sweep: KillSweep): Promise<void>
   copyFolder(sweep.folder, pristine)
   using programs = new Programs(join(own.path, 'compile-cache'))
 
-  const { said } = await programs.run({ ...sweep, due: 0, milliseconds: 0 })
+  const { ending = 'SIGKILL' } = sweep
+  const { said } = await programs.run({ ...sweep, ending, due: 0, milliseconds: 0 })
   const [, calls, milliseconds] = (/^(\d+) calls in (\d+) ms$/m.exec(said) ?? []).map(Number) as [
     number,
     number,
@@ -58,10 +63,11 @@ export async function killSweep(t: TestContext, sweep: KillSweep): Promise<void>
   for (const { due, milliseconds } of moments) {
     rmSync(sweep.folder, { recursive: true })
     copyFolder(pristine, sweep.folder)
-    const { signal, code, said: text } = await programs.run({ ...sweep, due, milliseconds })
-    assert.ok(signal === 'SIGKILL' || code === 0, `${sweep.operation} failed by itself: ${text}`)
-    if (signal === 'SIGKILL') died += 1
-    const moment = `killed ${milliseconds === 0 ? 'before' : `${milliseconds} ms after`} call ${due} of about ${calls}`
+    const { signal, code, said: text } = await programs.run({ ...sweep, ending, due, milliseconds })
+    const hasEnded = ending === 'SIGKILL' ? signal === ending : code === 130
+    assert.ok(hasEnded || code === 0, `${sweep.operation} failed by itself (${code ?? signal}): ${text}`)
+    if (hasEnded) died += 1
+    const moment = `${ending} ${milliseconds === 0 ? 'before' : `${milliseconds} ms after`} call ${due} of about ${calls}`
     try {
       await sweep.judge(moment)
     } catch (cause) {
@@ -70,8 +76,11 @@ export async function killSweep(t: TestContext, sweep: KillSweep): Promise<void>
       })
     }
   }
-  t.diagnostic(`${sweep.operation}: ${kills} kills over ${calls} calls, ${died} of them before it had ended`)
-  assert.ok(died >= kills / 2, `only ${died} of ${kills} kills came before ${sweep.operation} had ended`)
+  t.diagnostic(`${sweep.operation}: ${kills} times ${ending} over ${calls} calls, ${died} of them before it had ended`)
+  assert.ok(
+    died >= kills / 2 || ending !== 'SIGKILL',
+    `only ${died} of ${kills} kills came before ${sweep.operation} had ended`,
+  )
 }
 
 /** In milliseconds: in longer pauses, such as those for a lock, nothing happens. */
@@ -109,12 +118,12 @@ class Programs implements Disposable {
     this.#compileCache = compileCache
   }
 
-  async run({ operation, details, due, milliseconds }: KillOrder): Promise<Ended> {
+  async run({ operation, details, due, milliseconds, ending }: KillOrder): Promise<Ended> {
     const program = this.#next ?? this.#start()
     this.#next = undefined
     await program.ready
     const ended = once(program.child, 'close')
-    const order: KillOrder = { operation, details, due, milliseconds }
+    const order: KillOrder = { operation, details, due, milliseconds, ending }
     program.child.stdin!.end(`${JSON.stringify(order)}\n`)
     const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null]
     this.#next = this.#start()

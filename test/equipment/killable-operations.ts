@@ -30,7 +30,8 @@ export interface KillableDetails {
   readonly packs?: readonly string[]
 }
 
-const QUIET = { observe: () => {}, signal: new AbortController().signal }
+const NEVER = new AbortController().signal
+const observe = () => {}
 const PROGRAM = new URL('../../src/engine/archiver/pool/store-worker-main.ts', import.meta.url)
 /** Of the host whose snapshots may go; see `forget`. */
 export const FORGETTABLE = 'changing'
@@ -42,8 +43,8 @@ function accessTo(location: string): RepositoryAccess {
 /**
  * A backup by the parts of the engine, so that threads and several packs and index files are there although little is stored.
  */
-async function backup({ repository, source }: KillableDetails): Promise<void> {
-  await withRepository(accessTo(repository), { lock: 'shared' }, async (plain, signal) => {
+async function backup({ repository, source }: KillableDetails, until = NEVER): Promise<void> {
+  await withRepository(accessTo(repository), { lock: 'shared', signal: until }, async (plain, signal) => {
     const indexed = await loadIndex(plain, signal)
     await using writer = new BlobWriter(indexed, { packSize: 400_000, indexSize: 40, signal })
     await using files = new StorePool({
@@ -70,45 +71,52 @@ async function applicationOf({ repository, config: file }: KillableDetails) {
 /** Operations that may be killed at any moment, to the end. */
 export const killableOperations = {
   backup,
-  async 'application backup'(details: KillableDetails) {
+  async 'application backup'(details: KillableDetails, signal = NEVER) {
     const { config, access } = await applicationOf(details)
-    await backupApplication(config, access, QUIET)
+    await backupApplication(config, access, { observe, signal })
   },
-  async prune({ repository }: KillableDetails) {
-    await prune(accessTo(repository), { maxUnused: { percent: 0 }, ...QUIET })
+  async prune({ repository }: KillableDetails, signal = NEVER) {
+    await prune(accessTo(repository), { maxUnused: { percent: 0 }, observe, signal })
   },
-  async forget({ repository }: KillableDetails) {
+  async forget({ repository }: KillableDetails, signal = NEVER) {
     const filter = { hosts: [FORGETTABLE] }
-    await forget(accessTo(repository), { filter, policy: { last: 1 }, prune: { maxUnused: { percent: 0 } }, ...QUIET })
+    await forget(accessTo(repository), {
+      filter,
+      policy: { last: 1 },
+      prune: { maxUnused: { percent: 0 } },
+      observe,
+      signal,
+    })
   },
-  async copy({ repository, other }: KillableDetails) {
-    await copy(accessTo(repository), accessTo(other!), QUIET)
+  async copy({ repository, other }: KillableDetails, signal = NEVER) {
+    await copy(accessTo(repository), accessTo(other!), { observe, signal })
   },
-  async tag({ repository }: KillableDetails) {
-    await tag(accessTo(repository), { filter: { hosts: [FORGETTABLE] }, change: { set: ['tagged'] }, ...QUIET })
+  async tag({ repository }: KillableDetails, signal = NEVER) {
+    await tag(accessTo(repository), { filter: { hosts: [FORGETTABLE] }, change: { set: ['tagged'] }, observe, signal })
   },
-  async 'repair index'({ repository }: KillableDetails) {
-    await repairIndex(accessTo(repository), { readAllPacks: true, ...QUIET })
+  async 'repair index'({ repository }: KillableDetails, signal = NEVER) {
+    await repairIndex(accessTo(repository), { readAllPacks: true, observe, signal })
   },
-  async 'repair packs'({ repository, packs }: KillableDetails) {
-    await repairPacks(accessTo(repository), { packs: packs!, ...QUIET })
+  async 'repair packs'({ repository, packs }: KillableDetails, signal = NEVER) {
+    await repairPacks(accessTo(repository), { packs: packs!, observe, signal })
   },
-  async 'repair snapshots'({ repository }: KillableDetails) {
-    await repairSnapshots(accessTo(repository), { forget: true, ...QUIET })
+  async 'repair snapshots'({ repository }: KillableDetails, signal = NEVER) {
+    await repairSnapshots(accessTo(repository), { forget: true, observe, signal })
   },
-  async 'restore to a folder'({ repository, target }: KillableDetails) {
-    await restoreToTarget(accessTo(repository), { choice: { name: 'latest' }, target: target!, ...QUIET })
+  async 'restore to a folder'({ repository, target }: KillableDetails, signal = NEVER) {
+    await restoreToTarget(accessTo(repository), { choice: { name: 'latest' }, target: target!, observe, signal })
   },
-  async 'restore in place'(details: KillableDetails) {
+  async 'restore in place'(details: KillableDetails, signal = NEVER) {
     const { config, access } = await applicationOf(details)
     await restoreInPlace(access, {
       choice: { name: 'latest', app: config.app },
       config,
       identities: config.unsealIdentities,
       confirm: async () => true,
-      ...QUIET,
+      observe,
+      signal,
     })
   },
-} satisfies Record<string, (details: KillableDetails) => Promise<void>>
+} satisfies Record<string, (details: KillableDetails, signal?: AbortSignal) => Promise<void>>
 
 export type KillableOperation = keyof typeof killableOperations

@@ -268,7 +268,8 @@ export const applicationTargets: readonly FuzzTarget[] = [
     parse(input) {
       const manifest = parseManifest(input, ID as SnapshotId)
       for (const { paths } of manifest.components) for (const { path } of paths) assert.match(path, /^\//)
-      assertSame('a manifest written again', parseManifest(encodeManifest(manifest), ID as SnapshotId), manifest)
+      const again = encodeManifest(parseManifest(encodeManifest(manifest), ID as SnapshotId))
+      assert.ok(again.equals(encodeManifest(manifest)), 'a manifest written again is another')
     },
     memory: { base: 1024 * KIB, perByte: 1500 },
     share: 2,
