@@ -16,6 +16,7 @@ test('nothing given is nothing set', () => {
     repositoryFile: undefined,
     passwordFile: undefined,
     passwordCommand: undefined,
+    unsealPassword: undefined,
     insecureNoPassword: false,
     json: false,
     quiet: false,

@@ -7,6 +7,8 @@ export interface GlobalOptions extends LocationOptions, PasswordOptions {
   /** Path of the config file, as given. */
   readonly config: string | undefined
   readonly insecureNoPassword: boolean
+  /** `gpg`, or the path of an age identity file. */
+  readonly unsealPassword: string | undefined
   readonly json: boolean
   readonly quiet: boolean
   /** 0 unless given; `-vv` is 2. */
@@ -31,6 +33,10 @@ export function addGlobalOptions(program: Command): void {
     new Option('--repository-file <file>', 'read the location of the repository from a file'),
     new Option('-p, --password-file <file>', 'read the password of the repository from a file'),
     new Option('--password-command <command>', 'run a command that prints the password'),
+    new Option(
+      '--unseal-password <key>',
+      'take the password that is sealed beside the repository (key escrow): gpg, or the file of an age identity',
+    ),
     new Option('--insecure-no-password', 'the repository has an empty password').default(false),
     new Option('--no-lock', 'read without locking the repository'),
     new Option('--retry-lock <duration>', 'wait for locks of others, as in 30s, 5m or 1h').argParser(parseWait),
@@ -72,6 +78,7 @@ export function readGlobalOptions(values: Readonly<Record<string, unknown>>): Gl
     repositoryFile: text('repositoryFile'),
     passwordFile: text('passwordFile'),
     passwordCommand: text('passwordCommand'),
+    unsealPassword: text('unsealPassword'),
     insecureNoPassword: values.insecureNoPassword === true,
     json: values.json === true,
     quiet: values.quiet === true,

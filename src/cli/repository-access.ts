@@ -53,18 +53,36 @@ export async function repositoryAccess(
   }
   let asked: Promise<Buffer> | undefined
   const password = () => {
-    asked ??= resolvePassword({
-      io,
-      options: globals,
-      configuredFile: configuredPasswordFile(config, location),
-      what: `password for repository ${withoutCredentials(location)}`,
-      isNew,
-      warn,
-      signal,
-    })
+    asked ??=
+      unsealedPassword({ io, globals, signal }, location) ??
+      resolvePassword({
+        io,
+        options: globals,
+        configuredFile: configuredPasswordFile(config, location),
+        what: `password for repository ${withoutCredentials(location)}`,
+        isNew,
+        warn,
+        signal,
+      })
     return asked
   }
   return { location, password, ...wayOfAccess(surroundings) }
+}
+
+/** The password that is sealed beside the repository, where `--unseal-password` asks for it. Throws `USAGE` for two ways at once. */
+function unsealedPassword(
+  { io, globals, signal }: Pick<Surroundings, 'io' | 'globals' | 'signal'>,
+  location: string,
+): Promise<Buffer> | undefined {
+  const { unsealPassword: key, passwordFile, passwordCommand, insecureNoPassword } = globals
+  if (key === undefined) return undefined
+  if (passwordFile !== undefined || passwordCommand !== undefined || insecureNoPassword) {
+    throw new CliError('USAGE', 'Cannot use --unseal-password: another option says where the password comes from')
+  }
+  const from = key === 'gpg' ? ({ kind: 'gpg' } as const) : ({ kind: 'age', identity: resolve(io.cwd, key) } as const)
+  return import('../operations/interop/escrow.ts').then(({ escrowedPassword }) =>
+    escrowedPassword({ location }, from, signal),
+  )
 }
 
 /** The repository that something is taken from: where `--from-repo` or RESTIC_FROM_REPOSITORY says. Throws `NO_LOCATION`. */

@@ -63,7 +63,9 @@ function summarise(summary: FinishedSummary): string[] {
   return [
     `Exported snapshot ${shortId(snapshot_id)} to ${escapeText(directory)}`,
     `${counted(files.length, 'file')}, ${formatBytes(bytes)}: ${escapeText(files.join(', '))}`,
-    signed_by === null ? 'Checksums in SHA256SUMS' : `Checksums in SHA256SUMS, signed by ${signed_by}`,
+    signed_by === null
+      ? 'Checksums in SHA256SUMS, not signed: the config names no key with sign, or it could not be used'
+      : `Checksums in SHA256SUMS, signed by ${signed_by}`,
     'MANIFEST.txt says how it is restored',
   ]
 }

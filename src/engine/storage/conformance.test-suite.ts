@@ -47,6 +47,10 @@ export function describeStorage(
         await beside.write('NOTE.txt', content)
         assert.deepEqual(await beside.read('NOTE.txt'), content)
       }
+      for (let times = 0; times < 2; times++) await beside.remove('OTHER.txt')
+      await beside.write('OTHER.txt', randomBytes(10))
+      await beside.remove('OTHER.txt')
+      assert.equal(await beside.read('OTHER.txt'), undefined)
       for (const type of FILE_TYPES) assert.deepEqual(await listed(storage, type), [])
       const aborted = AbortSignal.abort(new Error('enough'))
       await assert.rejects(beside.write('NOTE.txt', Buffer.from('x'), aborted), /enough/)
@@ -54,6 +58,7 @@ export function describeStorage(
       for (const name of ['', '.', '..', 'config', 'keys', 'data/x', '../x', '/x', '-x', 'a\0b', 'x'.repeat(101)]) {
         await assert.rejects(beside.read(name), { code: 'INVALID_ID' })
         await assert.rejects(beside.write(name, Buffer.from('x')), { code: 'INVALID_ID' })
+        await assert.rejects(beside.remove(name), { code: 'INVALID_ID' })
       }
     })
 

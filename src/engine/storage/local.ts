@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { chmod, mkdir, open, readdir, stat, unlink } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, rm, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { EngineError, type EngineErrorCode } from '../error.ts'
 import { isId } from '../format/id.ts'
@@ -136,6 +136,14 @@ export function localStorage(directory: string): Storage {
         const path = join(location, pathBeside(name))
         await attempt(`write ${name}`, undefined, signal, async () => {
           await writeFileDurably(path, content, { mode: (await isGroupReadable()) ? 0o440 : 0o400, signal })
+        })
+      },
+
+      async remove(name, signal) {
+        const path = join(location, pathBeside(name))
+        await attempt(`remove ${name}`, undefined, signal, async () => {
+          await rm(path, { force: true })
+          await synchronizeFolder(location)
         })
       },
     },

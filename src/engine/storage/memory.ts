@@ -29,6 +29,10 @@ export function memoryStorage(location = 'memory'): Storage {
         signal?.throwIfAborted()
         beside.set(pathBeside(name), Buffer.from(content))
       },
+      async remove(name, signal) {
+        signal?.throwIfAborted()
+        beside.delete(pathBeside(name))
+      },
     },
 
     async *list(type, signal) {

@@ -56,6 +56,9 @@ export interface FilesBeside {
 
   /** Puts the file in the place of one of that name, in one step; durable like `Storage.write`. */
   write(name: string, content: Buffer, signal?: AbortSignal): Promise<void>
+
+  /** Resolves once the name is gone, also when it was not there. */
+  remove(name: string, signal?: AbortSignal): Promise<void>
 }
 
 export interface Storage extends StorageReader {

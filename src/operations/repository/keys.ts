@@ -3,6 +3,7 @@ import type { ScryptParameters } from '../../engine/format/key-file.ts'
 import { changePassword, findKey, type KeyList, listKeys, removeKey } from '../../engine/repository/keys.ts'
 import { addKey } from '../../engine/repository/repository.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
+import { listEscrow } from '../interop/escrow.ts'
 import { runInRepository, type Surroundings } from '../run-in-repository.ts'
 
 export interface NewKey {
@@ -64,6 +65,17 @@ export async function keyPasswd(access: RepositoryAccess, options: NewKey & Surr
     { ...options, operation: 'key-passwd', lock: 'exclusive', changes: true },
     async (repository, signal) => {
       const { keyId } = await changePassword(repository, await keyOptions(options, signal))
+      for (const { name } of await listEscrow(repository.storage, signal)) {
+        options.observe({
+          type: 'finding',
+          finding: {
+            severity: 'warning',
+            code: 'escrow-outdated',
+            message: `${name} beside the repository holds the old password, sealed: it opens nothing any more`,
+            hint: 'Run holdfast key escrow again, with the new password',
+          },
+        })
+      }
       return { outcome: 'succeeded', key: keyId }
     },
     summary,
