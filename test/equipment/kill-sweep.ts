@@ -30,6 +30,8 @@ export interface KillSweep {
   readonly judge: (moment: string) => Promise<void>
   /** `SIGKILL` unless it is said. With `SIGINT` or `SIGTERM` the operation must end by itself: in exit code 130, or 0 where it came too late. */
   readonly ending?: NodeJS.Signals
+  /** Where every other pair of moments lies, as shares of all calls; for what is over in a few of them and must not be missed. */
+  readonly stretch?: readonly [from: number, to: number]
   /** How many: in a full run, and otherwise. `HOLDFAST_KILLS` sets another number. */
   readonly kills: { readonly full: number; readonly reduced: number }
 }
@@ -59,7 +61,7 @@ export async function killSweep(t: TestContext, sweep: KillSweep): Promise<void>
   assert.ok(calls > 5, `${sweep.operation} makes ${calls} calls that change files: ${said}`)
 
   let died = 0
-  const moments = momentsOf(kills, calls, milliseconds / calls, random)
+  const moments = momentsOf({ ...sweep, kills, calls, gap: milliseconds / calls }, random)
   for (const { due, milliseconds } of moments) {
     rmSync(sweep.folder, { recursive: true })
     copyFolder(pristine, sweep.folder)
@@ -87,13 +89,20 @@ export async function killSweep(t: TestContext, sweep: KillSweep): Promise<void>
 const LONGEST_DELAY = 30
 
 /** One in each of so many equal stretches of the calls, so that few kills are spread as well as many. */
-function momentsOf(kills: number, calls: number, gap: number, random: SeededRandom) {
+function momentsOf(
+  run: Pick<KillSweep, 'stretch'> & { readonly kills: number; readonly calls: number; readonly gap: number },
+  random: SeededRandom,
+) {
+  const { kills, calls, gap, stretch } = run
   return Array.from({ length: kills }, (_, number) => {
-    const share = (number + random.next()) / kills
+    const anywhere = (number + random.next()) / kills
+    const [from, to] = stretch !== undefined && number % 4 < 2 ? stretch : [0, 1]
+    const share = from + anywhere * (to - from)
     if (number % 2 === 0) return { due: 1 + Math.floor(share * calls), milliseconds: 0 }
     // Not after the last ones: it would have ended by then.
     const milliseconds = Math.ceil(random.next() * Math.min(3 * gap, LONGEST_DELAY))
-    return { due: 1 + Math.floor(share * 0.9 * calls), milliseconds }
+    const early = from === 0 ? 0.9 : 1
+    return { due: 1 + Math.floor(share * early * calls), milliseconds }
   })
 }
 
