@@ -135,7 +135,7 @@ async function repack(
   const total = { files: parts.reduce((blobs, part) => blobs + part.blobs.length, 0), bytes: 0 }
   total.bytes = parts.reduce((bytes, part) => bytes + part.blobs.reduce((own, blob) => own + blob.length, 0), 0)
   const done = { files: 0, bytes: 0 }
-  await using writer = new BlobWriter(repository, { signal })
+  await using writer = new BlobWriter(repository, { verify: true, signal })
   await transferBlobs(repository, parts, repository, writer, {
     again: true,
     compress: true,

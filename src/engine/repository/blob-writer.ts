@@ -18,6 +18,7 @@ import type { FinishedPack } from './pack-assembler.ts'
 import type { IndexedRepository } from './repository.ts'
 import { isSame } from './same-blobs.ts'
 import { writeUnpacked } from './unpacked-files.ts'
+import { writeVerified } from './write-verified.ts'
 
 /** A pack is closed when its blobs reach this size: restic's default (format reference 5.2). */
 export const DEFAULT_PACK_SIZE = 16 * 1024 * 1024
@@ -59,6 +60,8 @@ export interface BlobWriterOptions {
   readonly packSize?: number
   /** Blobs after which an index file is written. */
   readonly indexSize?: number
+  /** Read every pack back before an index names it: for blobs whose other copy is going to be removed. */
+  readonly verify?: boolean
   readonly signal?: AbortSignal | undefined
   /** Milliseconds of a clock that does not jump. */
   readonly clock?: () => number
@@ -84,6 +87,7 @@ export class BlobWriter implements AsyncDisposable {
   readonly #repository: IndexedRepository
   readonly #packSize: number
   readonly #indexSize: number
+  readonly #verify: boolean
   readonly #signal: AbortSignal | undefined
   readonly #clock: () => number
   readonly #open: Partial<Record<BlobType, OpenPack>> = {}
@@ -103,6 +107,7 @@ export class BlobWriter implements AsyncDisposable {
     this.#repository = repository
     this.#packSize = options.packSize ?? DEFAULT_PACK_SIZE
     this.#indexSize = options.indexSize ?? FULL_INDEX_BLOBS
+    this.#verify = options.verify ?? false
     this.#signal = options.signal
     this.#clock = options.clock ?? (() => performance.now())
   }
@@ -253,7 +258,9 @@ export class BlobWriter implements AsyncDisposable {
   async #storePack(id: PackId, blobs: readonly PackedBlob[], content: readonly Buffer[]): Promise<void> {
     const { storage } = this.#repository
     if (listensForTreePacks(storage) && blobs.some(({ type }) => type === 'tree')) storage.addTreePack(id)
-    await storage.write({ type: 'pack', id }, content, this.#signal)
+    const name = { type: 'pack', id } as const
+    if (this.#verify) await writeVerified(storage, name, content, this.#signal)
+    else await storage.write(name, content, this.#signal)
 
     this.#totals.packs += 1
     this.#totals.addedPacked += PACK_OVERHEAD

@@ -74,3 +74,20 @@ it('whichever call fails, a snapshot is left', async () => {
     }
   }
 })
+
+it('a snapshot that the storage does not hand out as it was written replaces none', async () => {
+  for (const on of ['write', 'read'] as const) {
+    for (const effect of ['short', 'flip'] as const) {
+      const repository = await tagged('a')
+      const plan = await planTags(repository, { add: ['x'] })
+      const faulty = withFaults(repository.storage, [{ on, effect, type: 'snapshot' }])
+      await assert.rejects(applyTags(through(repository, faulty), plan), { code: 'STORAGE', hint: /tested/ })
+      assert.equal(faulty.fired[0], 1)
+      const left = await snapshotsOf(repository)
+      assert.deepEqual(
+        left.map(({ snapshot }) => snapshot.tags),
+        [['a']],
+      )
+    }
+  }
+})

@@ -75,9 +75,10 @@ it('while the new key cannot be read back the old one stays', async () => {
     const repository = await testRepository()
     const faulty = withFaults(repository.storage, [{ on, type: 'key', nth: 1, effect: 'flip' }])
     await assert.rejects(changePassword(through(repository, faulty), { password: OTHER, kdf: CHEAP_KDF }), {
-      code: 'CORRUPT',
+      code: 'STORAGE',
     })
     assert.equal(faulty.fired[0], 1)
+    assert.equal((await namesOf(repository.storage, 'key')).length, 1)
     await openRepository(repository.storage, { password: PASSWORD })
   }
 })

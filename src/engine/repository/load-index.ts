@@ -30,16 +30,24 @@ export async function* readIndexFiles(repository: Repository, signal?: AbortSign
   })
 }
 
+/** A repository with the index that was loaded, and where it came from. */
+export interface LoadedRepository extends IndexedRepository {
+  /** The index files that there were. What was in no list is not in the index. */
+  readonly indexFiles: readonly IndexId[]
+}
+
 /**
  * Loads the whole index. Snapshots that must be readable with it are to be listed before this is called: whoever writes
  * a snapshot has published its index first (format reference 11.1). Rejects at the first index file that cannot be read.
  */
-export async function loadIndex(repository: Repository, signal?: AbortSignal): Promise<IndexedRepository> {
+export async function loadIndex(repository: Repository, signal?: AbortSignal): Promise<LoadedRepository> {
   const index = new BlobIndex()
+  const indexFiles: IndexId[] = []
   for await (const file of readIndexFiles(repository, signal)) {
     if ('error' in file) throw file.error
+    indexFiles.push(file.id)
     for (const pack of file.packs) index.addPack(pack.id, pack.blobs)
   }
   if (listensForTreePacks(repository.storage)) await repository.storage.setTreePacks(index.treePacks())
-  return { ...repository, index }
+  return { ...repository, index, indexFiles }
 }

@@ -232,8 +232,8 @@ class HeldLock implements Lock {
   }
 
   async #rejectConflict(): Promise<void> {
-    for await (const { id, info } of readLocks(this.#repository, this.#timing, this.signal)) {
-      if (this.#files.has(id) || !(this.#exclusive || info.exclusive)) continue
+    for await (const { id, info } of readLocks(this.#repository, this.#files, this.#timing, this.signal)) {
+      if (!this.#exclusive && !info.exclusive) continue
       throw lockedBy(this.#repository, id, info)
     }
   }
@@ -267,14 +267,17 @@ function lockedBy({ storage }: Repository, id: LockId, info: LockInfo): EngineEr
   )
 }
 
+/** Those of others. */
 async function* readLocks(
   repository: Repository,
+  own: ReadonlySet<LockId>,
   timing: LockTiming,
   signal: AbortSignal,
 ): AsyncGenerator<{ readonly id: LockId; readonly info: LockInfo }> {
   for await (const { name, size } of repository.storage.list('lock', signal)) {
     if (size === 0) continue // restic ignores these: a write that got no further than its name
     const id = parseId<LockId>(name.id)
+    if (own.has(id)) continue
     const info = await readLock(repository, id, timing, signal)
     if (info) yield { id, info }
   }

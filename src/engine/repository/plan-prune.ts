@@ -1,10 +1,10 @@
 import { EngineError } from '../error.ts'
-import type { BlobId, IndexId, PackId, SnapshotId } from '../format/id.ts'
+import type { BlobId, PackId, SnapshotId } from '../format/id.ts'
 import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import { type PackedBlob, packHeaderSize } from '../format/pack-header.ts'
 import type { BlobMap } from './blob-map.ts'
 import { DEFAULT_PACK_SIZE } from './blob-writer.ts'
-import { listIds } from './list-ids.ts'
+import type { LoadedRepository } from './load-index.ts'
 import { DEFAULT_MAX_UNUSED, type MaxUnused, unusedLimit } from './max-unused.ts'
 import type { PackAction, PackDecision, PackReason, PrunePlan, PruneTotals } from './prune-plan.ts'
 import type { IndexedRepository } from './repository.ts'
@@ -45,10 +45,9 @@ const MIN_PACK_SIZE = 4 * 1024 * 1024
  * must be known: rejects when any snapshot or tree cannot be read, when a blob that is used is in no index (`CORRUPT`), and when
  * a pack that is needed is missing or not of the size that the index makes it.
  */
-export async function planPrune(repository: IndexedRepository, options: PruneOptions = {}): Promise<PrunePlan> {
+export async function planPrune(repository: LoadedRepository, options: PruneOptions = {}): Promise<PrunePlan> {
   assertOptions(repository, options)
   const { signal, onProgress, without = new Set() } = options
-  const indexFiles = await listIds<IndexId>(repository, 'index', signal)
   const snapshots: SnapshotId[] = []
   const roots: BlobId[] = []
   for await (const result of readSnapshots(repository, signal)) {
@@ -62,7 +61,13 @@ export async function planPrune(repository: IndexedRepository, options: PruneOpt
   const sizes = new Map<PackId, number>()
   for await (const { name, size } of repository.storage.list('pack', signal)) sizes.set(name.id as PackId, size)
   const { decisions, totals } = decide(repository, packs, sizes, blobs, options)
-  return { packs: chooseCopies(repository, decisions, used), totals, snapshots, without: [...without], indexFiles }
+  return {
+    packs: chooseCopies(repository, decisions, used),
+    totals,
+    snapshots,
+    without: [...without],
+    indexFiles: repository.indexFiles,
+  }
 }
 
 function assertOptions({ config }: IndexedRepository, { repackUncompressed, smallerThan }: PruneOptions): void {

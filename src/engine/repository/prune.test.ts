@@ -292,6 +292,30 @@ describe('a prune removes nothing when', () => {
       }
     }, 'NOT_FOUND'))
 
+  it('an index file was left out of the list while the index was loaded, though nothing in it is needed', async () => {
+    const repository = await testRepository()
+    await makeHistory(repository, { snapshots: 2 })
+    const before = new Set(await namesOf(repository.storage, 'index'))
+    await storeBlobs(repository, [['data', 'needed by nobody']])
+    const files = await filesOf(repository.storage)
+    let lists = 0
+    const forgetful: Storage = {
+      ...repository.storage,
+      async *list(type, signal) {
+        const leavesOut = type === 'index' && lists++ === 0
+        for await (const file of repository.storage.list(type, signal)) {
+          if (!leavesOut || before.has(file.name.id)) yield file
+        }
+      },
+    }
+    const indexed = await loadIndex(through(repository, forgetful))
+    await assert.rejects(
+      planPrune(indexed).then((plan) => applyPrune(indexed, plan)),
+      { code: 'REFUSED' },
+    )
+    assert.deepEqual(await filesOf(repository.storage), files)
+  })
+
   it('a tree cannot be read', () =>
     refused(async (repository) => {
       const { index } = await loadIndex(repository)
@@ -400,6 +424,22 @@ describe('whichever call to the storage goes wrong during a prune', () => {
       }
       assert.ok(fired > 0)
     })
+  }
+})
+
+it('a pack that the storage does not hand out as it was written takes the place of none', async () => {
+  for (const effect of ['short', 'flip'] as const) {
+    const repository = await testRepository()
+    await makeHistory(repository, { snapshots: 4 })
+    await forgetSome(repository, (number) => number < 2)
+    const before = await contents(repository, await snapshotsOf(repository))
+    const faulty = withFaults(repository.storage, [{ on: 'write', type: 'pack', nth: 1, effect }])
+    const indexed = await loadIndex(through(repository, faulty))
+    const plan = await planPrune(indexed, { maxUnused: { percent: 0 } })
+    await assert.rejects(applyPrune(indexed, plan), { code: 'STORAGE' })
+    assert.equal(faulty.fired[0], 1)
+    await expectUnchanged(repository, before)
+    await expectSound(repository)
   }
 })
 

@@ -8,9 +8,11 @@ import { isDamage } from './file-problem.ts'
 import { IndexFileWriter } from './index-file-writer.ts'
 import { readIndexFiles } from './load-index.ts'
 import { readPackHeader } from './read-pack-header.ts'
+import { readTwice } from './read-twice.ts'
 import type { Repository } from './repository.ts'
 import { rewriteIndex } from './rewrite-index.ts'
 import { sameBlobs } from './same-blobs.ts'
+import { sizeOfPack } from './size-of-pack.ts'
 
 /** Headers under way at once. */
 const CONCURRENCY = 8
@@ -67,13 +69,17 @@ export async function planRepairIndex(
   const listed = new Set<PackId>()
   for await (const { name, size } of repository.storage.list('pack', signal)) {
     const pack = name.id as PackId
+    if (listed.has(pack)) continue
     listed.add(pack)
     const blobs = index.packBlobs(pack) ?? []
     if (readAllPacks) read.push({ pack, bytes: size, reason: 'asked' })
     else if (blobs.length === 0) read.push({ pack, bytes: size, reason: 'not-indexed' })
     else if (sizeOf(blobs) !== size) read.push({ pack, bytes: size, reason: 'size' })
   }
-  const missing = [...index.packs()].map(({ id }) => id).filter((id) => !listed.has(id))
+  const missing: PackId[] = []
+  for (const { id } of index.packs()) {
+    if (!listed.has(id) && (await sizeOfPack(repository, id, signal)) === undefined) missing.push(id)
+  }
   const isNeeded = damaged.length + read.length + missing.length + duplicates > 0 || filesToMerge > 1
   return { files, damaged, read, missing, duplicates, isNeeded }
 }
@@ -118,7 +124,7 @@ export async function applyRepairIndex(
     const read = (offset: number, length: number) =>
       repository.storage.read({ type: 'pack', id: pack }, { offset, length }, signal)
     try {
-      return { pack, bytes, blobs: await readPackHeader(repository.masterKey, { size: bytes, read }) }
+      return { pack, bytes, blobs: await readTwice(() => readPackHeader(repository.masterKey, { size: bytes, read })) }
     } catch (error) {
       if (!isDamage(error)) throw error
       return { pack, bytes, error }

@@ -9,8 +9,10 @@ import { isDamage } from './file-problem.ts'
 import { listIds } from './list-ids.ts'
 import { readPackHeader } from './read-pack-header.ts'
 import { readSealedBlobs } from './read-sealed-blobs.ts'
+import { readTwice } from './read-twice.ts'
 import type { IndexedRepository } from './repository.ts'
 import { rewriteIndex } from './rewrite-index.ts'
+import { sizeOfPack } from './size-of-pack.ts'
 import { transferBlobs } from './transfer-blobs.ts'
 
 export interface PackRepair {
@@ -43,6 +45,10 @@ export async function planRepairPacks(
   for await (const { name, size } of storage.list('pack', signal)) {
     if (going.has(name.id as PackId)) sizes.set(name.id as PackId, size)
   }
+  for (const id of going) {
+    const size = sizes.get(id) ?? (await sizeOfPack(repository, id, signal))
+    if (size !== undefined) sizes.set(id, size)
+  }
   const unknown = [...going].find((id) => !sizes.has(id) && !index.hasPack(id))
   if (unknown !== undefined) {
     throw new EngineError('NOT_FOUND', `No pack ${unknown} in the repository at ${storage.location}`, {
@@ -59,13 +65,20 @@ export async function planRepairPacks(
     const damaged: PackedBlob[] = []
     if (size === undefined) damaged.push(...blobs)
     else {
-      for await (const reading of readSealedBlobs(repository, [{ pack, blobs }], signal)) {
-        if ('error' in reading && !isDamage(reading.error)) throw reading.error
-        const { blob } = reading
-        const isIntact = 'sealed' in reading && opens(() => decodeBlob(masterKey, blob, reading.sealed))
-        if (!isIntact) damaged.push(blob)
-        else if (salvaged.add(blob.type, blob.id)) salvage.push(blob)
+      let unread = blobs
+      // Again, before anything is given up: the fault may lie with the line, not with what is stored.
+      for (let attempt = 0; attempt < 2 && unread.length > 0; attempt++) {
+        const parts = [{ pack, blobs: unread }]
+        unread = []
+        for await (const reading of readSealedBlobs(repository, parts, signal)) {
+          if ('error' in reading && !isDamage(reading.error)) throw reading.error
+          const { blob } = reading
+          const isIntact = 'sealed' in reading && opens(() => decodeBlob(masterKey, blob, reading.sealed))
+          if (!isIntact) unread.push(blob)
+          else if (salvaged.add(blob.type, blob.id)) salvage.push(blob)
+        }
       }
+      damaged.push(...unread)
     }
     packs.push({ pack, isThere: size !== undefined, salvage, lost: damaged })
     onPack?.()
@@ -88,7 +101,7 @@ async function blobsOf(
     const read = (offset: number, length: number) =>
       storage.read({ type: 'pack', id: pack }, { offset, length }, signal)
     const known = new Set(indexed.map(({ type, id }) => type + id))
-    const listed = await readPackHeader(masterKey, { size, read })
+    const listed = await readTwice(() => readPackHeader(masterKey, { size, read }))
     return [...indexed, ...listed.filter(({ type, id }) => !known.has(type + id))]
   } catch (error) {
     if (!isDamage(error)) throw error
@@ -126,7 +139,7 @@ export async function applyRepairPacks(
 ): Promise<RepairPacksReport> {
   const { signal, onProgress } = options
   const done = { files: 0, bytes: 0 }
-  await using writer = new BlobWriter(repository, { signal })
+  await using writer = new BlobWriter(repository, { verify: true, signal })
   const parts = plan.packs.map(({ pack, salvage }) => ({ pack, blobs: salvage }))
   await transferBlobs(repository, parts, repository, writer, {
     again: true,

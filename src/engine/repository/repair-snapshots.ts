@@ -1,12 +1,15 @@
-import type { EngineError } from '../error.ts'
-import { type BlobId, hashId, type SnapshotId } from '../format/id.ts'
+import { EngineError } from '../error.ts'
+import { type BlobId, hashId, type IndexId, type SnapshotId } from '../format/id.ts'
 import { plaintextLength } from '../format/pack-header.ts'
 import type { Snapshot } from '../format/snapshot.ts'
 import { encodeTree, type TreeNode } from '../format/tree.ts'
 import { BlobWriter } from './blob-writer.ts'
 import { isDamage } from './file-problem.ts'
+import { listIds } from './list-ids.ts'
+import type { LoadedRepository } from './load-index.ts'
 import { readBlob, readTree } from './read-blob.ts'
-import type { IndexedRepository } from './repository.ts'
+import { readTwice } from './read-twice.ts'
+import type { IndexedRepository, Repository } from './repository.ts'
 import { type SalvagedTree, salvageTree } from './salvage-tree.ts'
 import {
   byTime,
@@ -14,6 +17,7 @@ import {
   fitsFilter,
   readSnapshots,
   type SnapshotFilter,
+  type SnapshotResult,
   type StoredSnapshot,
   writeSnapshot,
 } from './snapshots.ts'
@@ -65,7 +69,7 @@ export interface RepairSnapshotsOptions {
  * `check --read-data` finds damaged, `repair packs` takes out of the index.
  */
 export async function planRepairSnapshots(
-  repository: IndexedRepository,
+  repository: LoadedRepository,
   options: RepairSnapshotsOptions = {},
 ): Promise<RepairSnapshotsPlan> {
   const { names = [], filter = {}, forget = false, signal, onSnapshot } = options
@@ -80,12 +84,28 @@ export async function planRepairSnapshots(
       repairs.push({ before, after: tree && replacement(before, tree, forget), changes })
     onSnapshot?.(number + 1, snapshots.length)
   }
+  if (repairs.length > 0) await assertIndexWhole(repository, signal)
   const remaining = repairs.filter(
     ({ before, after }) => forget || !after || !isRepairedAlready(snapshots, before, after),
   )
   const damaged = names.length > 0 ? unreadable.map(({ id }) => id) : []
   const remove = forget ? [...remaining.map(({ before }) => before.id), ...damaged] : []
   return { repairs: remaining, trees: repairer.trees, unreadable, remove, examined: snapshots.length }
+}
+
+/** What is in an index file that the storage left out of its list is not lost. */
+async function assertIndexWhole(repository: LoadedRepository, signal: AbortSignal | undefined): Promise<void> {
+  const loaded = new Set(repository.indexFiles)
+  const others = (await listIds<IndexId>(repository, 'index', signal)).filter((id) => !loaded.has(id))
+  if (others.length === 0) return
+  throw new EngineError(
+    'REFUSED',
+    `Cannot tell what snapshots miss: ${others.length} index files are there now that were not when the index was read`,
+    {
+      facts: { files: others },
+      hint: 'Nothing was changed. Something writes to the repository in spite of the lock, or the storage lists it incompletely; run the repair again',
+    },
+  )
 }
 
 async function chooseSnapshots(
@@ -98,13 +118,30 @@ async function chooseSnapshots(
   for (const name of names) ids.push(await resolve(repository, name, filter, signal))
   const snapshots: StoredSnapshot[] = []
   const unreadable: { id: SnapshotId; error: EngineError }[] = []
-  for await (const result of readSnapshots(repository, signal, names.length > 0 ? new Set(ids) : undefined)) {
+  const seen = new Set<SnapshotId>()
+  for await (const first of readSnapshots(repository, signal, names.length > 0 ? new Set(ids) : undefined)) {
+    if (seen.has(first.id)) continue
+    seen.add(first.id)
+    const result = 'error' in first ? await readAgain(repository, first, signal) : first
     if ('error' in result) {
-      if (!isDamage(result.error)) throw result.error
       unreadable.push(result)
     } else if (names.length > 0 || fitsFilter(result.snapshot, filter)) snapshots.push(result)
   }
   return { snapshots: snapshots.sort(byTime), unreadable }
+}
+
+/** Before it is called damaged: the fault may lie with the line, not with what is stored. */
+async function readAgain(
+  repository: Repository,
+  { id, error }: { readonly id: SnapshotId; readonly error: EngineError },
+  signal: AbortSignal | undefined,
+): Promise<SnapshotResult> {
+  if (!isDamage(error)) throw error
+  for await (const result of readSnapshots(repository, signal, [id])) {
+    if ('error' in result && !isDamage(result.error)) throw result.error
+    return result
+  }
+  return { id, error }
 }
 
 /** The ID that is meant, also of a snapshot that cannot be read. */
@@ -209,7 +246,8 @@ class TreeRepairer {
   /** Undefined when nothing of the tree can be read for good. */
   async #read(tree: BlobId): Promise<SalvagedTree | undefined> {
     try {
-      return { nodes: await readTree(this.#repository, tree, this.#signal), unreadable: 0 }
+      const nodes = await readTwice(() => readTree(this.#repository, tree, this.#signal))
+      return { nodes, unreadable: 0 }
     } catch (error) {
       if (!isDamage(error)) throw error
     }

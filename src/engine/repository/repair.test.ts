@@ -442,3 +442,84 @@ describe('whichever call fails during a repair', () => {
     return snapshots.filter(({ id }) => !plan.repairs.some(({ before }) => before.id === id))
   }
 })
+
+describe('what is wrong for a moment costs nothing', () => {
+  it('a list that leaves packs out: neither the index nor a repair of packs gives them up', async () => {
+    const { repository, before } = await history()
+    const leaving = () => withFaults(repository.storage, [{ on: 'list', type: 'pack', nth: 1, effect: 'short' }])
+    let faulty = leaving()
+    assert.equal((await repairIndex(through(repository, faulty), true)).missing, 0)
+    assert.deepEqual(faulty.fired, [1])
+    await expectUnchanged(repository, before)
+
+    faulty = leaving()
+    const packs = (await namesOf(repository.storage, 'pack')) as PackId[]
+    const plan = await repairPacks(through(repository, faulty), packs)
+    assert.deepEqual(faulty.fired, [1])
+    assert.ok(plan.packs.every(({ isThere, lost }) => isThere && lost.length === 0))
+    await expectUnchanged(repository, before)
+    await expectSound(repository)
+  })
+
+  it('a list that names packs twice: the index names each once', async () => {
+    const { repository, before } = await history()
+    const faulty = withFaults(repository.storage, [{ on: 'list', type: 'pack', nth: 1, effect: 'duplicate' }])
+    await repairIndex(through(repository, faulty), true)
+    assert.deepEqual(faulty.fired, [1])
+    await expectUnchanged(repository, before)
+    await expectSound(repository)
+  })
+
+  it('a read that is wrong once: no blob, no tree and no snapshot is given up', async () => {
+    for (const effect of ['short', 'flip'] as const) {
+      for (let nth = 1; ; nth++) {
+        const { repository, before } = await history()
+        const pack = await packOf(repository, 'only-002')
+        const faulty = withFaults(repository.storage, [{ on: 'read', type: 'pack', nth, effect }])
+        // What is read back wrongly ends it, with nothing removed.
+        const plan = await repairPacks(through(repository, faulty), [pack]).catch((error: unknown) =>
+          assert.equal((error as EngineError).code, 'STORAGE'),
+        )
+        if (faulty.fired[0] === 0) break
+        assert.deepEqual(plan?.packs[0]!.lost ?? [], [])
+        await expectUnchanged(repository, before)
+      }
+      for (const type of ['pack', 'snapshot'] as const) {
+        const { repository, snapshots } = await history()
+        const faulty = withFaults(repository.storage, [{ on: 'read', type, nth: 2, effect }])
+        const names = type === 'snapshot' ? snapshots.map(({ id }) => id) : []
+        const repair = repairSnapshots(through(repository, faulty), { forget: true, names })
+        // Who names a snapshot is told that it cannot be read.
+        const plan = await repair.catch((error: unknown) => assert.equal((error as EngineError).code, 'CORRUPT'))
+        assert.deepEqual(faulty.fired, [1])
+        assert.deepEqual(plan?.remove ?? [], [])
+        assert.equal((await snapshotsOf(repository)).length, snapshots.length)
+      }
+      const { repository, before } = await history()
+      for (const id of await namesOf(repository.storage, 'index'))
+        await repository.storage.remove({ type: 'index', id })
+      const faulty = withFaults(repository.storage, [{ on: 'read', type: 'pack', nth: 3, effect }])
+      assert.deepEqual((await repairIndex(through(repository, faulty))).unreadable, [])
+      assert.deepEqual(faulty.fired, [1])
+      await expectUnchanged(repository, before)
+    }
+  })
+
+  it('an index file that a list leaves out: snapshots are not repaired by what is left', async () => {
+    const { repository, before } = await history()
+    const faulty = withFaults(repository.storage, [{ on: 'list', type: 'index', nth: 1, effect: 'short' }])
+    await assert.rejects(repairSnapshots(through(repository, faulty), { forget: true }), { code: 'REFUSED' })
+    assert.deepEqual(faulty.fired, [1])
+    await expectUnchanged(repository, before)
+  })
+
+  it('a list that names snapshots twice: each is repaired once', async () => {
+    const { repository, snapshots } = await history()
+    await repository.storage.remove({ type: 'pack', id: await packOf(repository, 'only-002') })
+    await repairIndex(repository)
+    const faulty = withFaults(repository.storage, [{ on: 'list', type: 'snapshot', nth: 1, effect: 'duplicate' }])
+    await repairSnapshots(through(repository, faulty), { forget: true })
+    assert.deepEqual(faulty.fired, [1])
+    assert.equal((await snapshotsOf(repository)).length, snapshots.length)
+  })
+})

@@ -17,6 +17,7 @@ import { pathOf } from '../storage/layout.ts'
 import type { FileName, Storage, StoredFile } from '../storage/storage.ts'
 import type { BlobIndex } from './blob-index.ts'
 import { isDamage } from './file-problem.ts'
+import { writeVerified } from './write-verified.ts'
 
 /** An opened repository: its storage and the keys to what lies there. Nothing of its index is loaded yet. */
 export interface Repository {
@@ -252,6 +253,6 @@ async function writeKey(storage: Storage, masterKey: MasterKey, options: AddKeyO
     ...(options.kdf ? { kdf: options.kdf } : {}),
   })
   const keyId = hashId<KeyId>(bytes)
-  await storage.write({ type: 'key', id: keyId }, bytes, options.signal)
+  await writeVerified(storage, { type: 'key', id: keyId }, bytes, options.signal)
   return keyId
 }

@@ -6,6 +6,7 @@ import { pathOf } from '../storage/layout.ts'
 import type { FileName } from '../storage/storage.ts'
 import { isDamage } from './file-problem.ts'
 import type { Repository } from './repository.ts'
+import { writeVerified } from './write-verified.ts'
 
 interface UnpackedIds {
   readonly lock: LockId
@@ -65,7 +66,7 @@ function corrupt(type: UnpackedType, id: string, found: string, cause?: unknown)
   return new EngineError('CORRUPT', `Cannot read ${file}: ${found}`, { facts: { file }, hint: HINTS[type], cause })
 }
 
-/** Stores an unpacked file under the hash of its sealed bytes. Errors as of `sealUnpacked` and the storage. */
+/** Stores an unpacked file under the hash of its sealed bytes. Errors as of `sealUnpacked` and `writeVerified`. */
 export async function writeUnpacked<T extends UnpackedType>(
   repository: Repository,
   type: T,
@@ -73,7 +74,7 @@ export async function writeUnpacked<T extends UnpackedType>(
   signal?: AbortSignal,
 ): Promise<UnpackedIds[T]> {
   const { name, content } = sealUnpacked(repository, type, json)
-  await repository.storage.write(name, content, signal)
+  await writeVerified(repository.storage, name, content, signal)
   return name.id
 }
 

@@ -85,6 +85,32 @@ describe('injected faults', () => {
     assert.deepEqual(storage.fired, [1, 1, 1, 1, 1])
   })
 
+  it('what is late happens after what began later', async () => {
+    const storage = withFaults(memoryStorage(), [{ on: 'write', nth: 1, effect: 'late' }])
+    const order: string[] = []
+    await Promise.all([
+      storage.write(A, Buffer.from('a')).then(() => order.push('late')),
+      storage.write(B, Buffer.from('b')).then(() => order.push('in time')),
+    ])
+    assert.deepEqual(order, ['in time', 'late'])
+    assert.deepEqual(storage.fired, [1])
+  })
+
+  it('what is repeated gets the second answer', async () => {
+    const memory = memoryStorage()
+    const methods = ['write', 'list', 'read', 'remove'] as const
+    const storage = withFaults(
+      memory,
+      methods.map((on) => ({ on, nth: 1, effect: 'duplicate' })),
+    )
+    await assert.rejects(storage.write(A, Buffer.from('a')), { code: 'EXISTS' })
+    assert.deepEqual(await sizesOf(storage), [1, 1])
+    assert.equal((await storage.read(A)).toString(), 'a')
+    await storage.remove(A)
+    assert.deepEqual(await sizesOf(storage), [])
+    assert.deepEqual(storage.fired, [1, 1, 1, 1])
+  })
+
   it('of two faults that fit a call the first happens', async () => {
     const storage = withFaults(memoryStorage(), [
       { on: 'size', nth: 1, effect: 'fail', error: new Error('first') },

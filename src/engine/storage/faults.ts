@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { EngineError } from '../error.ts'
 import { describeName } from './layout.ts'
 import type { FileName, FileType, Storage, StoredFile } from './storage.ts'
@@ -16,10 +17,13 @@ export interface Fault {
    * - `lose-answer`: happens, and rejects all the same, as when a connection breaks too late
    * - `short`: the second half is missing of what is read, written or listed, without an error
    * - `flip`: one bit in the middle of what is read or written is wrong, without an error
+   * - `late`: happens after a pause, while whatever else is under way goes on
+   * - `duplicate`: happens twice, as when a connection breaks and the request is repeated: the answer is the second one, so
+   *   that a write says the name exists; a listing names every file twice
    *
    * What a method has nothing to do with (`flip` of a size) is refused by `withFaults`.
    */
-  readonly effect: 'fail' | 'lose-answer' | 'short' | 'flip'
+  readonly effect: 'fail' | 'lose-answer' | 'short' | 'flip' | 'late' | 'duplicate'
   /** What `fail` and `lose-answer` reject with; otherwise an error with code `STORAGE`. */
   readonly error?: Error
 }
@@ -28,6 +32,9 @@ export interface FaultyStorage extends Storage {
   /** How often each fault of the plan has happened, in its order: a test that never saw its fault shows nothing. */
   readonly fired: readonly number[]
 }
+
+/** Milliseconds; longer than everything else that goes on in memory. */
+const PAUSE = 50
 
 const SILENT: Readonly<Record<'short' | 'flip', readonly StorageMethod[]>> = {
   short: ['list', 'read', 'write'],
@@ -57,9 +64,11 @@ export function withFaults(storage: Storage, plan: readonly Fault[]): FaultyStor
     return due
   }
 
-  /** One call with a loud fault, if any: before it or after it. */
+  /** One call with its fault, unless that is one of content. */
   async function call<T>(fault: Fault | undefined, what: string, work: () => Promise<T>): Promise<T> {
     if (fault?.effect === 'fail') throw injected(fault, what)
+    if (fault?.effect === 'late') await sleep(PAUSE)
+    if (fault?.effect === 'duplicate') await work()
     const result = await work()
     if (fault?.effect === 'lose-answer') throw injected(fault, what)
     return result
@@ -79,8 +88,10 @@ export function withFaults(storage: Storage, plan: readonly Fault[]): FaultyStor
         yield* all.slice(0, all.length >> 1)
         return
       }
+      if (fault?.effect === 'late') await sleep(PAUSE)
+      if (fault?.effect === 'duplicate') yield* storage.list(type, signal)
       yield* storage.list(type, signal)
-      if (fault !== undefined) throw injected(fault, `list ${type}`)
+      if (fault?.effect === 'lose-answer') throw injected(fault, `list ${type}`)
     },
 
     async read(name, range, signal) {
