@@ -95,11 +95,15 @@ export async function contents(
   return all
 }
 
-export async function snapshotsOf(repository: Repository): Promise<StoredSnapshot[]> {
+/** Rejects at one that cannot be read, unless such are to be passed over. */
+export async function snapshotsOf(
+  repository: Repository,
+  { passOver = false }: { readonly passOver?: boolean } = {},
+): Promise<StoredSnapshot[]> {
   const found: StoredSnapshot[] = []
   for await (const result of readSnapshots(repository)) {
-    if ('error' in result) throw result.error
-    found.push(result)
+    if (!('error' in result)) found.push(result)
+    else if (!passOver) throw result.error
   }
   return found
 }
