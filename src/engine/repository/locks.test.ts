@@ -201,32 +201,57 @@ describe('acquiring a lock', () => {
     assert.equal(process.listenerCount('SIGHUP'), 0)
   })
 
-  it('waits for somebody else as long as it was told to', async (test: TestContext) => {
-    test.mock.timers.enable({ apis: ['setTimeout'] })
-    const repository = await testRepository()
-    const id = await foreignLock(repository, { exclusive: true })
-    let settled = false
-    const acquiring = acquireLock(repository, { retryFor: 60_000 }).finally(() => {
-      settled = true
+  for (const [chance, waits] of [
+    [0, 5000],
+    [0.5, 4500],
+  ] as const) {
+    it(`waits for somebody else, not always as long, lest two that start together meet for ever (${waits} ms)`, async (test: TestContext) => {
+      test.mock.timers.enable({ apis: ['setTimeout'] })
+      test.mock.method(Math, 'random', () => chance)
+      const repository = await testRepository()
+      const id = await foreignLock(repository, { exclusive: true })
+      let settled = false
+      const acquiring = acquireLock(repository, { retryFor: 60_000 }).finally(() => {
+        settled = true
+      })
+      const pass = async (milliseconds: number) => {
+        for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+        test.mock.timers.tick(milliseconds)
+        for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+      }
+      await pass(waits - 1)
+      await repository.storage.remove({ type: 'lock', id })
+      assert.equal(settled, false)
+      await pass(1)
+      await pass(200)
+      await (await acquiring).release()
     })
-    const pass = async (milliseconds: number) => {
-      for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
-      test.mock.timers.tick(milliseconds)
-      for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
-    }
-    await pass(4000)
-    await repository.storage.remove({ type: 'lock', id })
-    assert.equal(settled, false)
-    await pass(1000)
-    await pass(200)
-    await (await acquiring).release()
-  })
+  }
 
   it('gives up waiting with the reason that it is locked', async () => {
     const repository = await testRepository()
     await foreignLock(repository, { exclusive: true })
     await assert.rejects(acquireLock(repository, { retryFor: 30, timing: QUICK }), { code: 'LOCKED' })
     assert.equal((await locksOf(repository)).length, 1)
+  })
+
+  it('of several that come at the same time and wait, each gets an exclusive lock in turn', async () => {
+    const repository = await testRepository()
+    let holders = 0
+    const takeTurn = async () => {
+      const lock = await acquireLock(repository, {
+        exclusive: true,
+        retryFor: 20_000,
+        timing: { settle: 5, retry: [100, 400] },
+      })
+      holders += 1
+      assert.equal(holders, 1)
+      await sleep(2)
+      holders -= 1
+      await lock.release()
+    }
+    await Promise.all(Array.from({ length: 4 }, takeTurn))
+    assert.deepEqual(await locksOf(repository), [])
   })
 
   it('is interrupted while it waits, with the signal’s own reason', async () => {
@@ -322,7 +347,7 @@ describe('a held lock', () => {
   it('is lost when no refresh succeeds for too long, and says why', async () => {
     const repository = await testRepository()
     const storage = withFaults(repository.storage, [{ on: 'size', effect: 'fail' }])
-    await using lock = await acquireLock(through(repository, storage), { timing: { ...RESTLESS, lost: 60 } })
+    await using lock = await acquireLock(through(repository, storage), { timing: { ...RESTLESS, lost: 500 } })
     await eventually(() => lock.signal.aborted)
     const reason: EngineError = lock.signal.reason
     assert.equal(reason.code, 'LOCKED')

@@ -30,6 +30,8 @@ export interface LockTiming {
   readonly lost: number
   /** An unreadable lock may be one that is being written: it is tried again after each of these, then it stands in the way. */
   readonly unreadable: readonly number[]
+  /** Between two attempts to get a lock that somebody else stands in the way of: the first time, and at most. */
+  readonly retry: readonly [first: number, last: number]
   /** What giving a lock back may take before it is left to `unlock`. */
   readonly release: number
 }
@@ -40,12 +42,13 @@ const TIMING: LockTiming = {
   refresh: 5 * 60_000,
   lost: 22.5 * 60_000,
   unreadable: [1000, 5000, 10_000],
+  retry: [5000, 60_000],
   release: 60_000,
 }
 
 const STALE_MILLISECONDS = 30 * 60_000
-const RETRY_FIRST_MILLISECONDS = 5000
-const RETRY_LAST_MILLISECONDS = 60_000
+/** Part of a wait that is left to chance. Of two that start together and get in each other's way neither would ever get a lock. */
+const RETRY_SPREAD = 0.2
 
 export interface LockOptions {
   readonly exclusive?: boolean
@@ -68,7 +71,7 @@ export async function acquireLock(repository: Repository, options: LockOptions =
   const { signal, exclusive = false, retryFor = 0 } = options
   const timing = { ...TIMING, ...options.timing }
   const deadline = performance.now() + retryFor
-  let wait = RETRY_FIRST_MILLISECONDS
+  let [wait, longest] = timing.retry
   for (;;) {
     const lock = new HeldLock(repository, exclusive, timing, signal)
     try {
@@ -78,8 +81,8 @@ export async function acquireLock(repository: Repository, options: LockOptions =
       await releaseAfter(lock, error)
       const left = deadline - performance.now()
       if (!(error instanceof EngineError && error.code === 'LOCKED') || left <= 0) throw error
-      await pause(Math.min(wait, left), signal)
-      wait = Math.min(wait * 2, RETRY_LAST_MILLISECONDS)
+      await pause(Math.min(wait * (1 - RETRY_SPREAD * Math.random()), left), signal)
+      wait = Math.min(wait * 2, longest)
     }
   }
 }
