@@ -285,7 +285,7 @@ export async function applyRepairSnapshots(
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<RepairSnapshotsReport> {
   const { signal } = options
-  await using writer = new BlobWriter(repository, { signal })
+  await using writer = new BlobWriter(repository, { verify: true, signal })
   for (const { bytes } of plan.trees) await writer.save('tree', bytes)
   await writer.finish()
   const repaired: { from: SnapshotId; to: SnapshotId }[] = []

@@ -513,6 +513,19 @@ describe('what is wrong for a moment costs nothing', () => {
     await expectUnchanged(repository, before)
   })
 
+  it('trees that the storage does not hand out as they were written: no snapshot is replaced by them', async () => {
+    for (const effect of ['short', 'flip'] as const) {
+      const { repository, snapshots } = await history()
+      await repository.storage.remove({ type: 'pack', id: await packOf(repository, 'only-002') })
+      await repairIndex(repository)
+      const faulty = withFaults(repository.storage, [{ on: 'write', type: 'pack', nth: 1, effect }])
+      await assert.rejects(repairSnapshots(through(repository, faulty), { forget: true }), { code: 'STORAGE' })
+      assert.deepEqual(faulty.fired, [1])
+      const ids = (await snapshotsOf(repository)).map(({ id }) => id)
+      assert.deepEqual(ids.sort(), snapshots.map(({ id }) => id).sort())
+    }
+  })
+
   it('a list that names snapshots twice: each is repaired once', async () => {
     const { repository, snapshots } = await history()
     await repository.storage.remove({ type: 'pack', id: await packOf(repository, 'only-002') })
