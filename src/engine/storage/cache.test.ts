@@ -6,14 +6,16 @@ import { countingStorage } from '../../../test/equipment/counting-storage.ts'
 import { randomBytes } from '../../../test/equipment/random-bytes.ts'
 import { smallFileSystem, withoutMounts } from '../../../test/equipment/small-file-system.ts'
 import { type TemporaryFolder, temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
-import { overwrite, storeBlobs, testRepository, through } from '../../../test/equipment/test-repository.ts'
+import { overwrite, snapshotOf, storeBlobs, testRepository, through } from '../../../test/equipment/test-repository.ts'
 import type { EngineError } from '../error.ts'
 import { hashId } from '../format/id.ts'
 import { encodeTree } from '../format/tree.ts'
 import { loadIndex } from '../repository/load-index.ts'
 import { readTree } from '../repository/read-blob.ts'
+import { writeSnapshot } from '../repository/snapshots.ts'
 import { cleanUpCache, withCache } from './cache.ts'
 import { describeStorage } from './conformance.test-suite.ts'
+import { withFaults } from './faults.ts'
 import { memoryStorage } from './memory.ts'
 import type { FileName, Storage } from './storage.ts'
 
@@ -82,6 +84,14 @@ test('what is written is in the cache at once, trees too', async () => {
   const later = withCache(storage, folder, { repository: plain.config.id })
   assert.deepEqual(await readTree(await loadIndex(through(plain, later)), ids[0]!), [])
   assert.deepEqual(storage.asked, ['list index'])
+})
+
+test('what a storage altered while it was written is found, for what is read back comes from there', async () => {
+  const plain = await testRepository()
+  const faulty = withFaults(plain.storage, [{ on: 'write', type: 'snapshot', nth: 1, effect: 'flip' }])
+  const cached = withCache(faulty, newFolder(), { repository: plain.config.id })
+  await assert.rejects(writeSnapshot(through(plain, cached), snapshotOf()), { code: 'STORAGE' })
+  assert.deepEqual(faulty.fired, [1])
 })
 
 test('a damaged file of the cache is never handed out, and is fetched again', async () => {
@@ -234,6 +244,7 @@ test('files are for their owner only, sealed as they are stored, and backups lea
   const folder = newFolder()
   const cached = withCache(memoryStorage(), folder, { repository: REPOSITORY })
   const name = await put(cached, 'snapshot', randomBytes(50, 1))
+  await cached.read(name)
   const path = cachedFile(folder, name)
   assert.deepEqual(readFileSync(path), randomBytes(50, 1))
   assert.equal(statSync(path).mode & 0o777, 0o600)
@@ -263,7 +274,7 @@ test('repositories that nobody used for a month are forgotten', async () => {
   mkdirSync(join(folder, 'not ours'), { recursive: true })
   for (const repository of [REPOSITORY, 'b'.repeat(64)]) {
     const cached = withCache(memoryStorage(), folder, { repository })
-    await put(cached, 'index', randomBytes(50, 1))
+    await cached.read(await put(cached, 'index', randomBytes(50, 1)))
   }
   chmodSync(folder, 0o700)
   utimesSync(join(folder, REPOSITORY), 0, 0)

@@ -123,9 +123,9 @@ export function withCache(storage: Storage, folder: string, options: CacheOption
 
     async write(name, content, signal) {
       await storage.write(name, content, signal)
-      const isKept =
-        name.type === 'index' || name.type === 'snapshot' || (name.type === 'pack' && treePacks.has(name.id))
-      if (isKept) await cache.add(name, Buffer.isBuffer(content) ? [content] : content)
+      // Index files and snapshots are read back by whoever writes them, and kept then: from here they would prove nothing.
+      if (name.type === 'pack' && treePacks.has(name.id))
+        await cache.add(name, Buffer.isBuffer(content) ? [content] : content)
     },
 
     async remove(name, signal) {
