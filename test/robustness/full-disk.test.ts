@@ -15,6 +15,7 @@ import { readFolder, writeFolder } from '../equipment/power-cut/folder-content.t
 import { storageOf } from '../equipment/repository-files.ts'
 import {
   makeScene,
+  NEW_PASSWORD,
   REPOSITORY_OPERATIONS,
   type RepositoryOperation,
   type Scene,
@@ -210,7 +211,10 @@ async function damageIn(location: string): Promise<string[]> {
 }
 
 async function openCopy(location: string): Promise<Repository> {
-  return openRepository(await storageOf(readFolder(location)), { password: PASSWORD })
+  const storage = await storageOf(readFolder(location))
+  return openRepository(storage, { password: PASSWORD }).catch(() =>
+    openRepository(storage, { password: NEW_PASSWORD }),
+  )
 }
 
 function passesRestic(location: string, { name }: RepositoryOperation): void {
