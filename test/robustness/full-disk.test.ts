@@ -76,13 +76,22 @@ describe(`a disk that is full (HOLDFAST_SEED=${SEED})`, { concurrency: 6 }, () =
       const random = seededRandom(`${SEED} ${name}`)
       const tried = new Set<number>()
       while (tried.size < Math.min(TRIED, total)) tried.add(TRIED >= total ? tried.size + 1 : 1 + random.below(total))
+      let fired = 0
       for (const fullAt of tried) {
         const disk = { calls: 0, fullAt, fired: 0 }
         const place = `${name}-${fullAt}`
         disks.set(place, disk)
         const one = await prepare(place, operation)
         const before = await readable(one.location)
-        await assert.rejects(one.run(), (error: EngineError) => {
+        const running = one.run()
+        // Folders of packs are made where they are missing, and which that are is chance: there may be fewer calls this time.
+        const succeeded = await running.then(
+          () => true,
+          () => false,
+        )
+        if (succeeded && disk.fired === 0) continue
+        fired += 1
+        await assert.rejects(running, (error: EngineError) => {
           assert.equal(error.code, 'NO_SPACE', error.stack)
           assert.ok(error.message.includes(one.location), error.message)
           assert.match(error.hint ?? '', /Make room on the disk that holds/)
@@ -101,7 +110,8 @@ describe(`a disk that is full (HOLDFAST_SEED=${SEED})`, { concurrency: 6 }, () =
           passesRestic(one.location, operation)
         rmSync(one.location, { recursive: true })
       }
-      test.diagnostic(`${tried.size} of ${total} calls found the disk full`)
+      assert.ok(fired > 0)
+      test.diagnostic(`${fired} of ${total} calls found the disk full`)
     })
   }
 })
