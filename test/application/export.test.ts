@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { openGpgHome, without } from '../../src/application/sources/gpg-home.test-fixture.ts'
@@ -75,6 +84,7 @@ describe('export', { skip: without('gpg', 'tar', 'sha256sum', 'bash') }, () => {
     app.put('config/bot.json', '{"a":1}', 0o640)
     app.put('config/empty', '')
     symlinkSync('bot.json', app.at('config/link'))
+    linkSync(app.at('config/bot.json'), app.at('config/the same'))
     app.put('secrets/.env.production', 'TOKEN=hunter2', 0o600)
     app.put('data/notes with space.txt', 'x'.repeat(1_000_000))
     app.put('data/deep/\u00fcml\u00e4ut/file', 'y')
@@ -221,7 +231,7 @@ describe('export', { skip: without('gpg', 'tar', 'sha256sum', 'bash') }, () => {
     damagePackOf(repository, app.access.location, 'data', node!.content![0]!)
     const report = await exportTo('damaged')
     assert.equal(report.outcome, 'incomplete')
-    assert.ok(briefly(report.findings, app.root).includes('error file-not-restored /data/notes with space.txt'))
+    assert.ok(briefly(report.findings, app.root).includes('error not-exported /data/notes with space.txt'))
     const listed = execFileSync('tar', ['-tzf', at('damaged/data.tar.gz')], { encoding: 'utf8' })
     assert.match(listed, /data\/deep\//)
     assert.doesNotMatch(listed, /notes/)

@@ -18,7 +18,7 @@ export const exportCommand: CommandModule = {
       summary: 'write a snapshot as archives that tar, gpg and sha256sum open',
       description:
         'The layout of a backup made by hand: NAME.tar.gz for each component, each database once more as NAME.backup, the sealed secrets as they are, the process manager’s file, the unit and nginx-SITE.conf, MANIFEST.txt with the commands that restore it, and SHA256SUMS, signed where the config names a key (sign).\n\n' +
-        'The folder (0700, its files 0600) has its name when all of it is written. One that is there is not touched; an earlier export is replaced with --replace. Secrets stay sealed: no key is needed. What tar cannot hold (devices, pipes, extended attributes) stays out.\n\n' +
+        'The folder (0700, its files 0600) has its name when all of it is written. One that is there is not touched; an earlier export is replaced with --replace. Secrets stay sealed: no key is needed. Extended attributes and ACLs are in the archives; tar restores them with --xattrs and --acls.\n\n' +
         'With --json: finding objects and a summary with snapshot_id, directory, files, bytes, signed_by.',
       arguments: { snapshot: SNAPSHOT_ARGUMENT.replace(' (the default)', ''), dir: 'a folder that is new or empty' },
       examples: [

@@ -122,7 +122,7 @@ class Export {
       const archive = treeArchive(this.#chosen, {
         paths: file.paths,
         base: file.base,
-        omitted: new Set(file.omitted),
+        omitted: file.omitted,
         onFinding: (finding) =>
           this.#find({ ...finding, ...(file.component === undefined ? {} : { component: file.component }) }),
         signal,

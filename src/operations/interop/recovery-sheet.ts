@@ -147,6 +147,7 @@ export function sheetSections(sheet: RecoverySheet): readonly SheetSection[] {
       commands: [
         `holdfast -r ${repository} snapshots`,
         `holdfast -r ${repository} restore latest --target /tmp/restored --verify`,
+        ...(sheet.app === undefined ? [] : [`holdfast -r ${repository} restore --full`]),
         ...(escrow.some(({ kind }) => kind === 'gpg')
           ? [`holdfast -r ${repository} --unseal-password gpg restore latest --target /tmp/restored`]
           : []),

@@ -1,16 +1,15 @@
-import { posix } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { createGzip } from 'node:zlib'
 import type { Finding } from '../../application/finding.ts'
 import { throughTransform } from '../../application/sources/byte-stream.ts'
-import { packTar, type TarEntry } from '../../application/sources/tar.ts'
-import { EngineError } from '../../engine/error.ts'
-import { permissions } from '../../engine/format/mode.ts'
-import { nameDefect } from '../../engine/format/node-name.ts'
 import type { TreeNode } from '../../engine/format/tree.ts'
-import { readTree } from '../../engine/repository/read-blob.ts'
-import type { IndexedRepository } from '../../engine/repository/repository.ts'
+import { isFileProblem } from '../../engine/repository/file-problem.ts'
+import type { ArchiveSink } from '../../engine/restorer/dump/archive-sink.ts'
+import { dumpFolder } from '../../engine/restorer/dump/dump-folder.ts'
+import { tarArchive } from '../../engine/restorer/dump/tar-archive.ts'
+import { isBelow } from '../restore/restore-to-target.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
-import { findNode, readContent } from '../snapshot-files.ts'
+import { findNode, pathParts, readContent } from '../snapshot-files.ts'
 
 export interface TreeArchiveOptions {
   /** Absolute paths in the snapshot; of a folder all that is in it. */
@@ -18,117 +17,106 @@ export interface TreeArchiveOptions {
   /** The folder that names are relative to: where the archive is to be unpacked. Every path lies in it. */
   readonly base: string
   /** Absolute paths that stay out, with what is below them. */
-  readonly omitted?: ReadonlySet<string>
-  /** Hears of what tar cannot hold and of what is damaged; it stays out, whole. */
+  readonly omitted?: readonly string[]
+  /** Hears of what is damaged, and of what no honest program stores; it stays out, whole. */
   readonly onFinding: (finding: Finding) => void
   readonly signal: AbortSignal
 }
 
 /** A tar.gz of paths of a snapshot, which plain `tar -xz` opens. Folders come before what is in them. */
-export function treeArchive(
+export async function* treeArchive(
   chosen: Pick<ChosenSnapshot, 'repository' | 'stored'>,
   options: TreeArchiveOptions,
-): AsyncIterable<Buffer> {
-  return throughTransform(packTar(entriesOf(chosen, options)), createGzip(), options.signal)
+): AsyncGenerator<Buffer, void, undefined> {
+  const tar = new PassThrough()
+  // The callback comes when the bytes are on their way, and with an error when nobody wants more.
+  const write = (bytes: Buffer) =>
+    new Promise<void>((resolve, reject) => {
+      tar.write(bytes, (error) => (error ? reject(error) : resolve()))
+    })
+  const writing = writeMembers(chosen, tarArchive(write), options).then(
+    () => tar.end(),
+    (error: Error) => tar.destroy(error),
+  )
+  try {
+    yield* throughTransform(tar, createGzip(), options.signal)
+  } finally {
+    tar.destroy()
+    await writing
+  }
 }
 
-type Entry = readonly [entry: TarEntry, content: AsyncIterable<Uint8Array> | undefined]
-
-async function* entriesOf(
+async function writeMembers(
   { repository, stored }: Pick<ChosenSnapshot, 'repository' | 'stored'>,
-  options: TreeArchiveOptions,
-): AsyncGenerator<Entry> {
-  const { paths, base, omitted, onFinding, signal } = options
-  const skipped = base === '/' ? 1 : Buffer.byteLength(base) + 1
-  const leave = (code: string, path: Buffer, why: string, hint?: string) =>
+  archive: ArchiveSink,
+  { paths, base, omitted = [], onFinding, signal }: TreeArchiveOptions,
+): Promise<void> {
+  const baseParts = pathParts(base)
+  const leaveOut = (path: string, reason: string) =>
     onFinding({
       severity: 'error',
-      code,
-      path: path.toString(),
-      message: `${path} is not exported: ${why}`,
-      ...(hint === undefined ? {} : { hint }),
+      code: 'not-exported',
+      path,
+      message: `${path} is not exported: ${reason}`,
+      hint: 'Run `holdfast check --read-data`; an older snapshot may hold it intact',
     })
-
-  async function* visit(node: TreeNode, path: Buffer): AsyncGenerator<Entry> {
-    signal.throwIfAborted()
-    if (omitted?.has(path.toString())) return
-    const defect = nameDefect(node.name)
-    if (defect !== undefined) return leave('entry-refused', path, defect)
-    const name = path.subarray(skipped)
-    switch (node.type) {
-      case 'dir': {
-        yield [entryOf(node, name, 'directory', 0), undefined]
-        const children = await intact(() => childrenOf(repository, node, signal), path)
-        for (const child of children ?? []) yield* visit(child, Buffer.concat([path, SLASH, child.name]))
-        return
-      }
-      case 'symlink':
-        yield [entryOf(node, name, 'symlink', 0), undefined]
-        return
-      case 'file': {
-        // The size stands before the content in a tar: it is read once to know that all of it is there.
-        const size = await intact(() => lengthOf(repository, node, signal), path)
-        if (size !== undefined) yield [entryOf(node, name, 'file', size), readContent(repository, node, signal)]
-        return
-      }
-      default:
-        leave(
-          'not-exported',
-          path,
-          `a ${node.type} has no place in such an archive`,
-          'Restore it with `restore --target`',
-        )
-    }
+  const sink: ArchiveSink = {
+    ...archive,
+    async add(member, content) {
+      const path = `/${[...baseParts, member.name].map(String).join('/')}`
+      if (omitted.some((other) => isBelow(path, other))) return
+      // The size stands before the content: whether all of it is there is known before. Small files the engine looks at itself.
+      const damage = member.linkTo === undefined ? await damageOf(member.node, member.size) : undefined
+      if (damage === undefined) await archive.add(member, content)
+      else leaveOut(path, damage)
+    },
+    async end() {}, // there may be more to come
   }
 
-  async function intact<T>(read: () => Promise<T>, path: Buffer): Promise<T | undefined> {
+  async function damageOf(node: TreeNode, size: number): Promise<string | undefined> {
+    if (node.type !== 'file' || (size <= LOOKED_AT && node.content !== undefined)) return undefined
     try {
-      return await read()
+      for await (const _ of readContent(repository, node, signal)) signal.throwIfAborted()
+      return node.content === undefined ? 'it says nothing of its content' : undefined
     } catch (error) {
-      if (!(error instanceof EngineError) || !DAMAGE.has(error.code)) throw error
-      leave('file-not-restored', path, error.message, 'Run `holdfast check --read-data`; an older snapshot may hold it')
-      return undefined
+      if (!isFileProblem(error)) throw error
+      return error.message
     }
   }
 
+  const dump = (tree: NonNullable<TreeNode['subtree']>, prefix: readonly Buffer[], folder: string) =>
+    dumpFolder(repository, tree, sink, {
+      prefix,
+      onLeftOut: (path, reason) => leaveOut(folder + path, reason),
+      signal,
+    })
   for (const path of paths) {
+    const parts = pathParts(path).slice(baseParts.length)
+    if (parts.length === 0) {
+      await dump(stored.snapshot.tree, [], '')
+      continue
+    }
     const node = await findNode(repository, stored.snapshot.tree, path, signal)
-    if (node !== undefined) yield* visit(node, Buffer.from(posix.resolve('/', path)))
-    else if (path === '/') {
-      for (const child of await readTree(repository, stored.snapshot.tree, signal)) {
-        yield* visit(child, Buffer.concat([SLASH, child.name]))
-      }
+    if (node === undefined || !archive.types.has(node.type)) continue
+    const name = Buffer.concat(parts.flatMap((part, i) => (i === 0 ? [part] : [Buffer.from('/'), part])))
+    if (node.type !== 'file') {
+      await sink.add({ name, node, size: 0, linkTo: undefined }, nothing())
+      if (node.type === 'dir' && node.subtree !== undefined) await dump(node.subtree, parts, path)
+      continue
+    }
+    try {
+      let size = 0
+      for await (const piece of readContent(repository, node, signal)) size += piece.length
+      await sink.add({ name, node, size, linkTo: undefined }, readContent(repository, node, signal))
+    } catch (error) {
+      if (!isFileProblem(error)) throw error
+      leaveOut(path, error.message)
     }
   }
+  await archive.end()
 }
 
-const SLASH = Buffer.from('/')
-const DAMAGE: ReadonlySet<string> = new Set(['CORRUPT', 'NOT_FOUND', 'UNAUTHENTIC', 'TRUNCATED', 'HOSTILE'])
+/** `dumpFolder` reads files up to this size before it announces them. */
+const LOOKED_AT = 16 * 1024 * 1024
 
-async function childrenOf(repository: IndexedRepository, node: TreeNode, signal: AbortSignal): Promise<TreeNode[]> {
-  if (node.subtree === undefined) throw new EngineError('CORRUPT', 'it names no tree')
-  return readTree(repository, node.subtree, signal)
-}
-
-async function lengthOf(repository: IndexedRepository, node: TreeNode, signal: AbortSignal): Promise<number> {
-  let bytes = 0
-  for await (const piece of readContent(repository, node, signal)) bytes += piece.length
-  if (node.content === undefined) throw new EngineError('CORRUPT', 'it says nothing of its content')
-  return bytes
-}
-
-function entryOf(node: TreeNode, name: Buffer, type: TarEntry['type'], size: number): TarEntry {
-  const { mode, uid, gid, user, group, mtime, linkTarget } = node
-  return {
-    name,
-    type,
-    mode: permissions(mode),
-    uid,
-    gid,
-    user,
-    group,
-    mtimeNs: mtime.ns,
-    size,
-    linkTarget: type === 'symlink' ? (linkTarget ?? Buffer.alloc(0)) : undefined,
-  }
-}
+async function* nothing(): AsyncGenerator<Buffer> {}
