@@ -191,11 +191,7 @@ section('zstd', () => {
     ['a megabyte of a database', [database]],
     [`${files.length} files of ${Math.round(total / files.length)} bytes on average`, files],
   ]
-  const fast = {
-    [constants.ZSTD_c_compressionLevel]: FAST.level,
-    [constants.ZSTD_c_hashLog]: FAST.hashLog!,
-    [constants.ZSTD_c_minMatch]: FAST.minMatch!,
-  }
+  const fast = { [constants.ZSTD_c_compressionLevel]: FAST.level }
   for (const [name, inputs] of corpora) {
     const bytes = inputs.reduce((sum, { length }) => sum + length, 0)
     const room = Buffer.alloc(compressBound(MIB))

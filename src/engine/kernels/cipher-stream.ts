@@ -1,5 +1,6 @@
 import { type Cipheriv, createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import type { Kernels } from './kernels.ts'
+import { releaseMemory } from './release-memory.ts'
 
 // Sealing and opening of many messages at once, in the memory of kernels. What is sealed is what `seal` of the master
 // key makes: IV (16), AES-256-CTR of the plaintext, Poly1305 of the ciphertext (16). A cipher for each message costs
@@ -110,6 +111,7 @@ export function createBatchSealer(kernels: Kernels, keys: SealingKeys, options: 
       ciphertext.copy(memory, target + IV_SIZE, start, start + length)
       kernels.poly1305(target + IV_SIZE, length, halves.offset + BLOCK * i, target + IV_SIZE + length)
     }
+    releaseMemory(ciphertext)
     addBlocks(counter, staged / BLOCK)
     starts.length = 0
     lengths.length = 0

@@ -24,8 +24,11 @@ export interface ZstdParameters {
   readonly minMatch?: number | undefined
 }
 
-/** As fast as level 1 gets, and as small as restic's default: found by measuring. */
-export const FAST: ZstdParameters = { level: 1, hashLog: 13, minMatch: 6 }
+/**
+ * The fastest that is as small as restic's default. Measured against it on source text in files of 6 kB and on a database:
+ * level 1 with `hashLog: 13, minMatch: 6` takes 3 to 5 % more room at 1.4 times the speed, this 1 % less.
+ */
+export const FAST: ZstdParameters = { level: 2 }
 
 /** For one thread. Input and output may be views of one memory, but must not overlap. */
 export interface ZstdContext {

@@ -6,6 +6,7 @@ import { encodePackHeader, type PackedBlob, parsePackHeader } from '../format/pa
 import { MAX_CHUNK } from '../kernels/chunker.ts'
 import { createBatchSealer, sealerMemory } from '../kernels/cipher-stream.ts'
 import type { Kernels } from '../kernels/kernels.ts'
+import { releaseMemory } from '../kernels/release-memory.ts'
 import { compressBound, createZstdContext, FAST } from '../kernels/zstd-context.ts'
 import { isSame } from './same-blobs.ts'
 
@@ -35,8 +36,7 @@ const SEALED_BYTES = BATCH + LONGEST + SEAL_OVERHEAD
 const HEADER_ROOM = 41 * (MAX_BLOBS + 1) + SEAL_OVERHEAD + 4
 
 /** What an assembler takes of the memory of its kernels. */
-export const ASSEMBLER_MEMORY =
-  sealerMemory({ maxLength: LONGEST, batchBytes: BATCH }) + SEALED_BYTES + MAX_CHUNK + 3 * 4096
+export const ASSEMBLER_MEMORY = sealerMemory({ maxLength: LONGEST, batchBytes: BATCH }) + SEALED_BYTES + 2 * 4096
 
 /**
  * Compresses, seals and packs data blobs, with the kernels and contexts of one thread. A blob is decompressed again and
@@ -48,7 +48,6 @@ export class PackAssembler {
   readonly #zstd = createZstdContext(FAST)
   readonly #sealer
   readonly #sealed
-  readonly #check
   /** Where in `#sealed` the next blob goes. */
   #next: number
   #blobs: PackedBlob[] = []
@@ -63,7 +62,6 @@ export class PackAssembler {
     const { kernels, key } = options
     this.#sealer = createBatchSealer(kernels, key, { maxLength: LONGEST, batchBytes: BATCH })
     this.#sealed = kernels.region('sealed blobs', SEALED_BYTES)
-    this.#check = kernels.region('decompressed again', MAX_CHUNK)
     this.#next = this.#sealed.offset
   }
 
@@ -124,10 +122,15 @@ export class PackAssembler {
 
   #compress(id: BlobId, plaintext: Buffer, room: Buffer): number {
     const length = this.#zstd.compress(plaintext, room)
-    const again = this.#check.bytes.subarray(0, plaintext.length)
+    const again = this.#free(plaintext.length)
     if (!this.#zstd.decompress(room.subarray(0, length), again) || !again.equals(plaintext))
       throw faulty(`data blob ${id}`)
     return length
+  }
+
+  /** Memory that nothing is in: what is sealed next goes there, which is never longer than `LONGEST`. */
+  #free(length: number): Buffer {
+    return this.#options.kernels.memory.subarray(this.#next, this.#next + length)
   }
 
   /** Seals what is staged and moves what is sealed to the pack. */
@@ -150,10 +153,11 @@ export class PackAssembler {
     const stored = unseal(this.#options.key, sealed)
     let plaintext: Buffer = stored
     if (blob.uncompressedLength !== undefined) {
-      plaintext = this.#check.bytes.subarray(0, blob.uncompressedLength)
+      plaintext = this.#free(blob.uncompressedLength)
       if (!this.#zstd.decompress(stored, plaintext)) throw faulty(`data blob ${blob.id}`)
     }
     if (hashId(plaintext) !== blob.id) throw faulty(`data blob ${blob.id}`)
+    releaseMemory(stored)
   }
 }
 
