@@ -188,7 +188,7 @@ function showSetUp(
     ].join('\n'),
   )
   if (!report.passwordCreated) return
-  const advice = `${escapeText(report.passwordFile)} is the only way into the backups. Copy it into a password manager, or print it into a safe: when this machine is lost, so is the file, and without it nobody can open the repository. You are not told again.`
+  const advice = `${escapeText(report.passwordFile)} is the only way into the backups. Copy it into a password manager, or print it into a safe: when this machine is lost, so is the file, and without it nobody can open the repository. You are not told again. \`holdfast key paper\` prints what else has to be in the safe; \`holdfast key escrow\` seals the password for the keys of the secrets.`
   const lines = wrap(advice, Math.min(io.columns(), WIDEST) - 2).map((line) => `  ${line}`)
   screen.say(['', style.bold('Store the password elsewhere, now'), ...lines].join('\n'))
 }

@@ -232,7 +232,19 @@ class FolderImport {
 
   async #spool(content: AsyncIterable<Buffer>): Promise<string> {
     const file = join(this.#context.workDirectory, `spooled-${this.#spooled.size}`)
-    await writeFile(file, content, { mode: 0o600, flag: 'wx' })
+    await writeFile(file, content, { mode: 0o600, flag: 'wx' }).catch((cause: NodeJS.ErrnoException) => {
+      // What is wrong with the archive is said of the archive; the rest is about our own disk.
+      if (cause.syscall !== 'write' && cause.syscall !== 'open') throw cause
+      throw new ApplicationError(
+        'SOURCE',
+        `Cannot keep a database in ${this.#context.workDirectory}: ${cause.message}`,
+        {
+          facts: { path: file },
+          cause,
+          hint: 'Make room there, or name another folder with work-dir in the config file',
+        },
+      )
+    })
     return file
   }
 
