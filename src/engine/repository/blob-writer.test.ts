@@ -323,6 +323,32 @@ describe('a storage that fails', () => {
     assert.deepEqual(await namesOf(repository.storage, 'index'), [])
   })
 
+  it('an interrupted run publishes what it had stored, and the next stores none of it again', async () => {
+    const repository = await testRepository()
+    const controller = new AbortController()
+    {
+      await using writer = new BlobWriter(await loadIndex(repository), { packSize: 500, signal: controller.signal })
+      for (const content of ['a', 'b', 'c']) await writer.save('data', noise(content))
+      while (writer.totals.packs < 3) await nextTurn()
+      controller.abort(new EngineError('INTERRUPTED', 'Interrupted by SIGINT'))
+    }
+    await using next = new BlobWriter(await loadIndex(repository), { packSize: 500 })
+    for (const content of ['a', 'b', 'c']) assert.equal((await next.save('data', noise(content))).isNew, false)
+    assert.equal((await checkRepository(repository, { readData: true })).errors, 0)
+  })
+
+  it('a run whose lock is lost publishes nothing: a prune may be removing its packs', async () => {
+    const repository = await testRepository()
+    const controller = new AbortController()
+    {
+      await using writer = new BlobWriter(await loadIndex(repository), { packSize: 500, signal: controller.signal })
+      await writer.save('data', noise('a'))
+      while (writer.totals.packs < 1) await nextTurn()
+      controller.abort(new EngineError('LOCKED', 'Lost the lock'))
+    }
+    assert.deepEqual(await namesOf(repository.storage, 'index'), [])
+  })
+
   it('nothing is under way any more when it is disposed of, and nothing can be added', async () => {
     const memory = memoryStorage()
     let running = 0

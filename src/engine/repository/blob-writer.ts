@@ -33,6 +33,9 @@ const FULL_INDEX_MILLISECONDS = 10 * 60 * 1000
 /** Packs held in memory while they are being stored, beside the one of each type that is being filled. */
 const UPLOADS = 2
 
+/** What an interrupted run takes at most to publish what it stored: somebody waits for it to end. */
+const PUBLISH_MILLISECONDS = 10_000
+
 /** What the end of a pack takes up whatever it holds. */
 const PACK_OVERHEAD = packHeaderSize([])
 
@@ -195,10 +198,22 @@ export class BlobWriter implements AsyncDisposable {
     }
   }
 
-  /** Resolves when nothing is under way any more. What was not finished stays unpublished. */
+  /**
+   * Resolves when nothing is under way any more. After an interruption the packs that are stored are published, so that the next
+   * run need not store them again; after anything else, a lost lock above all, what was not finished stays unpublished.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#failure ??= { error: new TypeError('Cannot store more blobs: the writer was disposed of') }
     await this.#settle()
+    const reason: unknown = this.#signal?.reason
+    if (!(reason instanceof EngineError && reason.code === 'INTERRUPTED')) return
+    try {
+      // Not under the caller's signal, which is what ended this.
+      await this.#publish(AbortSignal.timeout(PUBLISH_MILLISECONDS))
+    } catch (error) {
+      // It costs the next run time, and the operator must hear of the interruption. A defect must be heard of.
+      if (!(error instanceof EngineError || (error as Error).name === 'TimeoutError')) throw error
+    }
   }
 
   async #settle(): Promise<void> {
@@ -272,12 +287,12 @@ export class BlobWriter implements AsyncDisposable {
   }
 
   /** Writes the index file of the packs that are stored by now. */
-  async #publish(): Promise<void> {
+  async #publish(signal: AbortSignal | undefined = this.#signal): Promise<void> {
     const packs = this.#stored
     if (packs.length === 0) return
     this.#stored = []
     this.#storedBlobs = 0
-    await writeUnpacked(this.#repository, 'index', encodeIndexFile(packs), this.#signal)
+    await writeUnpacked(this.#repository, 'index', encodeIndexFile(packs), signal)
     for (const { id, blobs } of packs) {
       this.#repository.index.addPack(id, blobs)
       for (const blob of blobs) this.#pending.delete(blob.type + blob.id)
