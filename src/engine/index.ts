@@ -41,8 +41,9 @@ export {
   type StoredSnapshot,
   writeSnapshot,
 } from './repository/snapshots.ts'
+export type { RestoreItem } from './restorer/planned-file.ts'
 export {
-  type RestoreItem,
+  type Overwrite,
   type RestoreOptions,
   type RestoreProblem,
   type RestoreResult,

@@ -9,6 +9,8 @@ export interface ThreadsOptions<From> {
   readonly setUp: unknown
   /** By default one for each processor. */
   readonly count?: number | undefined
+  /** Of each thread's young generation; 4 by default. Buffers that die young take memory until it is full. */
+  readonly youngMegabytes?: number | undefined
   readonly onMessage: (thread: number, message: From) => void
   /** Told of the first failure only: an error that a thread reported or died of, or that it ended by itself. */
   readonly onFailure: (error: EngineError) => void
@@ -59,7 +61,7 @@ export class Threads<To, From extends object> implements AsyncDisposable {
         // The password may be in the environment: none of a thread's business.
         env: {},
         // Its young generation holds next to nothing that lives: small, it is swept in the cache.
-        resourceLimits: { maxYoungGenerationSizeMb: 4 },
+        resourceLimits: { maxYoungGenerationSizeMb: this.#options.youngMegabytes ?? 4 },
       })
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'ERR_WORKER_INIT_FAILED') throw cause
@@ -128,6 +130,7 @@ export class JobThreads<Job, Result> implements AsyncDisposable {
     readonly program: URL
     readonly setUp: unknown
     readonly count?: number | undefined
+    readonly youngMegabytes?: number | undefined
     readonly signal?: AbortSignal | undefined
   }) {
     this.#threads = new Threads({
@@ -155,8 +158,8 @@ export class JobThreads<Job, Result> implements AsyncDisposable {
     const least = this.#jobs.reduce((best, { size }, thread) => (size < this.#jobs[best]!.size ? thread : best), 0)
     const number = this.#next++
     const pending = Promise.withResolvers<Result>()
-    this.#jobs[least]!.set(number, pending)
     this.#threads.post(least, { number, content: job }, transfer)
+    this.#jobs[least]!.set(number, pending)
     return pending.promise
   }
 
@@ -175,6 +178,11 @@ export class JobThreads<Job, Result> implements AsyncDisposable {
       jobs.clear()
     }
   }
+}
+
+/** What is to be transferred with bytes that are not needed here any more: nothing when they share their memory with others. */
+export function ownMemory({ buffer, length }: Uint8Array): readonly Transferable[] {
+  return buffer instanceof ArrayBuffer && buffer.byteLength === length ? [buffer] : []
 }
 
 /**

@@ -1,4 +1,12 @@
-import { type Cipheriv, createCipheriv, createDecipheriv, randomBytes, timingSafeEqual } from 'node:crypto'
+import {
+  type Cipheriv,
+  createCipheriv,
+  createDecipheriv,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+  timingSafeEqual,
+} from 'node:crypto'
 import { EngineError } from '../error.ts'
 import { poly1305 } from '../kernels/poly1305.ts'
 
@@ -40,7 +48,7 @@ export function seal(key: MasterKey, plaintext: Uint8Array): Buffer {
 /** Like `seal`, for bytes that must come out the same again. An IV must never be used twice with a key. */
 export function sealWithIv(key: MasterKey, iv: Uint8Array, plaintext: Uint8Array): Buffer {
   if (isZero(iv)) throw new RangeError('Cannot seal with an IV of zeros: readers of the format refuse it')
-  const cipher = createCipheriv('aes-256-ctr', key.encrypt, iv)
+  const cipher = createCipheriv('aes-256-ctr', prepared(key).encrypt, iv)
   const ciphertext = cipher.update(plaintext)
   cipher.final()
   return Buffer.concat([iv, ciphertext, authenticate(key, iv, ciphertext)])
@@ -77,7 +85,7 @@ export function unseal(key: MasterKey, sealed: Uint8Array): Buffer {
       { facts: { what: 'sealed bytes', size: sealed.length } },
     )
   }
-  const decipher = createDecipheriv('aes-256-ctr', key.encrypt, iv)
+  const decipher = createDecipheriv('aes-256-ctr', prepared(key).encrypt, iv)
   const plaintext = decipher.update(ciphertext)
   decipher.final()
   return plaintext
@@ -85,20 +93,26 @@ export function unseal(key: MasterKey, sealed: Uint8Array): Buffer {
 
 /** Poly1305-AES of the message; the IV is what the paper calls the nonce. */
 export function authenticate(key: MasterKey, iv: Uint8Array, message: Uint8Array): Buffer {
-  return poly1305(Buffer.concat([key.macR, blockCipher(key).update(iv)]), message)
+  return poly1305(Buffer.concat([key.macR, prepared(key).macK.update(iv)]), message)
 }
 
-/** Setting up a cipher takes ten times as long as its one block, and there is one for every blob. */
-const blockCiphers = new WeakMap<MasterKey, Cipheriv>()
+interface PreparedKey {
+  readonly encrypt: KeyObject
+  /** AES-128 of single blocks: without padding each one comes out at once, and ECB carries nothing over to the next. */
+  readonly macK: Cipheriv
+}
 
-/** AES-128 of single blocks: without padding each one comes out at once, and ECB carries nothing over to the next. */
-function blockCipher(key: MasterKey): Cipheriv {
-  let cipher = blockCiphers.get(key)
-  if (cipher === undefined) {
-    cipher = createCipheriv('aes-128-ecb', key.macK, null).setAutoPadding(false)
-    blockCiphers.set(key, cipher)
+/** There is a cipher of either kind for every blob: preparing a key each time takes ten times as long as one block. */
+const preparedKeys = new WeakMap<MasterKey, PreparedKey>()
+
+function prepared(key: MasterKey): PreparedKey {
+  let found = preparedKeys.get(key)
+  if (found === undefined) {
+    const macK = createCipheriv('aes-128-ecb', key.macK, null).setAutoPadding(false)
+    found = { encrypt: createSecretKey(key.encrypt), macK }
+    preparedKeys.set(key, found)
   }
-  return cipher
+  return found
 }
 
 function isZero(bytes: Uint8Array): boolean {

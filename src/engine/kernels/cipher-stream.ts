@@ -40,6 +40,7 @@ const MAX_MESSAGES = 4096
 const KEY_STREAM = 256 * 1024
 /** From this length on, a message has a cipher of its own. */
 const LONG_MESSAGE = 16 * 1024
+const CIPHER_PIECE = 64 * 1024
 
 /** Seals what is staged, a batch at a time, to places in memory. For one thread. */
 export interface BatchSealer {
@@ -196,7 +197,10 @@ export function createBatchOpener(kernels: Kernels, keys: SealingKeys): BatchOpe
         failed.push(i)
       } else if (length >= LONG_MESSAGE) {
         const cipher = createDecipheriv('aes-256-ctr', encrypt, memory.subarray(offset, start))
-        cipher.update(memory.subarray(start, start + length)).copy(memory, start)
+        // In pieces: what comes out is garbage that should still be in the cache when its memory is used again.
+        for (let at = start; at < start + length; at += CIPHER_PIECE) {
+          cipher.update(memory.subarray(at, Math.min(at + CIPHER_PIECE, start + length))).copy(memory, at)
+        }
       } else {
         const blocks = Math.ceil(length / BLOCK)
         if (used + BLOCK * blocks > KEY_STREAM) {

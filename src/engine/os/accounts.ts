@@ -28,10 +28,16 @@ export interface RenamedOwners {
   readonly group: (name: string) => string
 }
 
+export interface OwnerOptions {
+  /** By number even where an account of the stored name exists. */
+  readonly numeric?: boolean
+  readonly renamed?: RenamedOwners | undefined
+}
+
 /** Whom an entry belongs to on this machine: the accounts of the stored names where there are such, else the stored numbers. */
 export function ownerHere(
   stored: { readonly user: string; readonly group: string; readonly uid: number; readonly gid: number },
-  { numeric = false, renamed }: { readonly numeric?: boolean; readonly renamed?: RenamedOwners | undefined } = {},
+  { numeric = false, renamed }: OwnerOptions = {},
 ): { readonly uid: number; readonly gid: number } {
   if (numeric) return { uid: stored.uid, gid: stored.gid }
   const { user, group } = stored

@@ -1,12 +1,16 @@
 import { createHash } from 'node:crypto'
+import { extname } from 'node:path'
 import { mapConcurrent } from '../concurrency.ts'
 import { EngineError } from '../error.ts'
 import type { BlobId, PackId } from '../format/id.ts'
-import type { PackedBlob } from '../format/pack-header.ts'
+import { encodePackHeader, type PackedBlob } from '../format/pack-header.ts'
 import { pathOf } from '../storage/layout.ts'
+import { localPath } from '../storage/local.ts'
+import { JobThreads, ownMemory } from '../threads.ts'
 import { decodeBlob } from './blob-codec.ts'
 import type { Report } from './check-finding.ts'
 import { isFileProblem } from './file-problem.ts'
+import { PackInspector, type PackToInspect } from './pack-inspector.ts'
 import { type PackContent, readPackHeader } from './read-pack-header.ts'
 import type { IndexedRepository } from './repository.ts'
 import { sameBlobs } from './same-blobs.ts'
@@ -20,7 +24,10 @@ export interface PackToRead {
 /** Whole packs up to this size are read in one piece; larger ones, which only foreign programs write, blob by blob. */
 const WHOLE_PACK_LIMIT = 160 * 1024 * 1024
 const PIECE = 8 * 1024 * 1024
+/** Packs under way where there are no threads. */
 const READERS = 2
+/** Starting threads takes as long as reading this much without them. */
+const BYTES_WITHOUT_THREADS = 48 * 1024 * 1024
 /** Damaged blobs that a message spells out; the facts name all of them. */
 const SHOWN_BLOBS = 3
 
@@ -31,17 +38,19 @@ export async function checkData(
   report: Report,
   options: {
     readonly onPack: (done: Amount, total: Amount, pack: PackId, sound: boolean) => void
+    /** Threads to start; by default one for each processor where there is much to read, otherwise none. */
+    readonly threads?: number | undefined
     readonly signal: AbortSignal | undefined
   },
 ): Promise<number> {
   const { signal, onPack } = options
   const total = { files: packs.length, bytes: packs.reduce((sum, { size }) => sum + size, 0) }
+  await using inspect = inspection(repository, total.bytes, options)
   let done: Amount = { files: 0, bytes: 0 }
-  const results = mapConcurrent(packs, READERS, async (pack) => {
+  const results = mapConcurrent(packs, inspect.capacity, async (pack) => {
     signal?.throwIfAborted()
-    const first = await inspectPack(repository, pack, signal)
     // Read again before anything is called damaged: the fault may lie with the line, not with what is stored.
-    return { pack, ...(isSound(first) ? first : await inspectPack(repository, pack, signal)) }
+    return { pack, ...((await inspect.isSound(pack)) ? SOUND : await inspectPack(repository, pack, signal)) }
   })
   for await (const { pack, defects, blobs } of results) {
     reportPack(repository, pack.id, { defects, blobs }, report)
@@ -49,6 +58,74 @@ export async function checkData(
     onPack(done, total, pack.id, isSound({ defects, blobs }))
   }
   return done.bytes
+}
+
+/** Whether packs are sound, told by threads or, where there is little to read, by this one. */
+interface PackInspection extends AsyncDisposable {
+  /** Packs to ask for at a time. */
+  readonly capacity: number
+  isSound(pack: PackToRead): Promise<boolean>
+}
+
+function inspection(
+  repository: IndexedRepository,
+  bytes: number,
+  { signal, threads }: { readonly signal: AbortSignal | undefined; readonly threads?: number | undefined },
+): PackInspection {
+  const pool =
+    bytes > BYTES_WITHOUT_THREADS || threads !== undefined ? startThreads(repository, threads, signal) : undefined
+  let inline: PackInspector | undefined
+  return {
+    capacity: pool?.capacity ?? READERS,
+    async isSound(pack) {
+      const header = headerOf(repository.index.packBlobs(pack.id) ?? [])
+      if (header === undefined) return false
+      const { id } = pack
+      const name = { type: 'pack', id } as const
+      const path = localPath(repository.storage, name)
+      if (path !== undefined && pool) return pool.run({ id, header, from: path })
+      if (pack.size > WHOLE_PACK_LIMIT) return false
+      let from: Buffer
+      try {
+        from = await repository.storage.read(name, undefined, signal)
+      } catch (error) {
+        if (!isFileProblem(error)) throw error
+        return false
+      }
+      if (pool) return pool.run({ id, header, from }, ownMemory(from))
+      inline ??= new PackInspector(repository.masterKey)
+      return inline.isSound({ id, header, from })
+    },
+    async [Symbol.asyncDispose]() {
+      await pool?.[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const PROGRAM = new URL(`./inspect-worker-main${extname(import.meta.url)}`, import.meta.url)
+
+/** Undefined where the system gives no threads. */
+function startThreads(
+  { masterKey }: IndexedRepository,
+  count: number | undefined,
+  signal: AbortSignal | undefined,
+): JobThreads<PackToInspect, boolean> | undefined {
+  try {
+    return new JobThreads({ program: PROGRAM, setUp: masterKey, count, youngMegabytes: 1, signal })
+  } catch (error) {
+    if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
+    return undefined
+  }
+}
+
+/** The header that fits the index entry; undefined for an entry that no header fits. */
+function headerOf(blobs: readonly PackedBlob[]): Buffer | undefined {
+  try {
+    return encodePackHeader(blobs.toSorted((a, b) => a.offset - b.offset))
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    return undefined
+  }
 }
 
 interface Amount {
@@ -62,6 +139,8 @@ interface Inspection {
   /** Those that cannot be read though the file can. */
   readonly blobs: readonly { readonly id: BlobId; readonly found: string }[]
 }
+
+const SOUND: Inspection = { defects: [], blobs: [] }
 
 function isSound({ defects, blobs }: Inspection): boolean {
   return defects.length === 0 && blobs.length === 0

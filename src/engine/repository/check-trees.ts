@@ -2,10 +2,11 @@ import type { BlobId, SnapshotId } from '../format/id.ts'
 import { nameDefect } from '../format/node-name.ts'
 import { plaintextLength } from '../format/pack-header.ts'
 import type { TreeNode } from '../format/tree.ts'
+import { BlobMap } from './blob-map.ts'
 import type { CheckCode, Report } from './check-finding.ts'
 import { isFileProblem } from './file-problem.ts'
-import { readTree } from './read-blob.ts'
 import type { IndexedRepository } from './repository.ts'
+import { TreeReader } from './tree-reader.ts'
 
 /** A snapshot and where its content begins. */
 export interface SnapshotRoot {
@@ -27,18 +28,18 @@ export async function checkTrees(
   },
 ): Promise<void> {
   const { signal, onFolder } = options
-  const seen = new Set<BlobId>()
+  const seen = new BlobMap()
+  const trees = new TreeReader(repository, signal)
   for (const { snapshot, tree: root } of roots) {
     const todo = [{ tree: root, path: '/' }]
     for (let next = todo.pop(); next; next = todo.pop()) {
       const { tree, path } = next
-      if (seen.has(tree)) continue
-      seen.add(tree)
+      if (!seen.add('tree', tree)) continue
       signal?.throwIfAborted()
       const where = `of snapshot ${snapshot.slice(0, 8)}`
       let nodes: readonly TreeNode[]
       try {
-        nodes = await readTree(repository, tree, signal)
+        nodes = await trees.read(tree)
       } catch (error) {
         if (!isFileProblem(error)) throw error
         const packs = repository.index.findAll('tree', tree).map(({ pack }) => pack)

@@ -13,6 +13,8 @@ import { sameBlobs } from './same-blobs.ts'
 import { readSnapshots } from './snapshots.ts'
 
 export interface CheckReport {
+  /** All that could be read of it. */
+  readonly index: BlobIndex
   readonly findings: readonly CheckFinding[]
   readonly errors: number
   readonly snapshots: number
@@ -34,6 +36,8 @@ export interface CheckOptions {
   readonly trees?: boolean
   /** Check only what these snapshots hold, beside keys, index and packs. One that is not there is damage. */
   readonly snapshots?: readonly SnapshotId[]
+  /** To read packs with; by default one for each processor where there is much to read, otherwise none. */
+  readonly threads?: number | undefined
   readonly onFinding?: (finding: CheckFinding) => void
   /** A pack was read to its end. */
   readonly onPackRead?: (pack: PackId, sound: boolean) => void
@@ -63,19 +67,32 @@ export async function checkRepository(repository: Repository, options: CheckOpti
   const packs = await checkPacks(repository, index, report, signal)
   onProgress?.('structure', { files: index.packCount, bytes: 0 })
   const indexed = { ...repository, index }
-  if (options.trees !== false) {
-    await checkTrees(indexed, roots, report, { signal, onFolder: (folders) => onProgress?.('trees', folders) })
-  }
-  const { readData = false, onPackRead } = options
+  const { readData = false, onPackRead, threads } = options
   const chosen = typeof readData === 'function' ? readData(packs) : readData ? packs : []
-  const bytesRead = await checkData(indexed, chosen, report, {
-    signal,
-    onPack: (done, total, pack, sound) => {
-      onPackRead?.(pack, sound)
-      onProgress?.('data', done, total)
-    },
-  })
+  // What is found in packs comes after what is found in trees, though both are read at the same time.
+  const later: Parameters<Report>[] = []
+  let treesAreDone = options.trees === false
+  const ended = new AbortController()
+  const both = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal
+  const reportLater: Report = (...finding) => (treesAreDone ? report(...finding) : later.push(finding))
+  const walk = async () => {
+    if (treesAreDone) return
+    await checkTrees(indexed, roots, report, { signal: both, onFolder: (folders) => onProgress?.('trees', folders) })
+    treesAreDone = true
+    for (const finding of later.splice(0)) report(...finding)
+  }
+  const read = () =>
+    checkData(indexed, chosen, reportLater, {
+      threads,
+      signal: both,
+      onPack: (done, total, pack, sound) => {
+        onPackRead?.(pack, sound)
+        onProgress?.('data', done, total)
+      },
+    })
+  const [, bytesRead] = await together(ended, walk, read)
   return {
+    index,
     findings,
     errors: findings.filter(({ severity }) => severity === 'error').length,
     snapshots: roots.length,
@@ -83,6 +100,23 @@ export async function checkRepository(repository: Repository, options: CheckOpti
     blobs: index.blobCount,
     bytesRead,
   }
+}
+
+/** Runs both; the failure of one aborts the other, and is thrown when both have come to their end. */
+async function together<A, B>(ended: AbortController, a: () => Promise<A>, b: () => Promise<B>): Promise<[A, B]> {
+  let failure: { readonly error: unknown } | undefined
+  const guarded = async <R>(task: () => Promise<R>): Promise<R | undefined> => {
+    try {
+      return await task()
+    } catch (error) {
+      failure ??= { error }
+      ended.abort(error)
+      return undefined
+    }
+  }
+  const results = await Promise.all([guarded(a), guarded(b)])
+  if (failure) throw failure.error
+  return results as [A, B]
 }
 
 async function checkKeys(repository: Repository, report: Report, signal: AbortSignal | undefined): Promise<void> {

@@ -1,16 +1,30 @@
 import { chmodSync, lchownSync, lstatSync } from 'node:fs'
 import { permissions } from '../format/mode.ts'
-import type { TreeNode } from '../format/tree.ts'
-import { ownerHere, type RenamedOwners } from '../os/accounts.ts'
+import type { ExtendedAttribute, TreeNode } from '../format/tree.ts'
+import { type OwnerOptions, ownerHere } from '../os/accounts.ts'
 import { listExtendedAttributes, removeExtendedAttribute, setExtendedAttribute } from '../os/extended-attributes.ts'
 import { setTimes } from '../os/times.ts'
 
-export interface MetadataOptions {
-  /** Owners by number even where an account of the stored name exists. */
-  readonly numericOwner: boolean
-  readonly renamedOwners?: RenamedOwners | undefined
-  /** Told of each thing that could not be set, as in "Cannot set …"; the rest is set all the same. */
-  readonly onFailure: (what: string, cause: unknown) => void
+/** What an entry gets beside its content. */
+export interface Metadata {
+  readonly uid: number
+  readonly gid: number
+  /** Bits as of chmod(2); undefined for symbolic links, which have none. */
+  readonly mode: number | undefined
+  readonly atimeNs: bigint
+  readonly mtimeNs: bigint
+  readonly extendedAttributes: readonly ExtendedAttribute[]
+}
+
+/** Of a node, on this machine. */
+export function metadataOf(node: TreeNode, owners: OwnerOptions): Metadata {
+  return {
+    ...ownerHere(node, owners),
+    mode: node.type === 'symlink' ? undefined : permissions(node.mode),
+    atimeNs: node.atime.ns,
+    mtimeNs: node.mtime.ns,
+    extendedAttributes: node.extendedAttributes,
+  }
 }
 
 /**
@@ -22,15 +36,21 @@ const OWNED_ATTRIBUTES = /^(user\.|trusted\.|system\.posix_acl_|security\.capabi
 const SETUID_OR_SETGID = 0o6000
 
 /**
- * Gives an entry the owner, attributes, mode and times of a node, in this order:
+ * Gives an entry owner, attributes, mode and times, in this order:
  *
  * - the owner first, for a change of owner takes setuid, setgid and `security.capability` away;
  * - attributes before the mode, for `user.*` can be set only while the file is writable; an access control list and the
  *   group bits of the mode agree in what they say of each other;
  * - times last.
+ *
+ * `onFailure` is told of each thing that could not be set, as in "Cannot set …"; the rest is set all the same.
  */
-export function applyMetadata(path: Buffer, node: TreeNode, options: MetadataOptions): void {
-  const { onFailure } = options
+export function applyMetadata(
+  path: Buffer,
+  metadata: Metadata,
+  onFailure: (what: string, cause: unknown) => void,
+): void {
+  const { mode, extendedAttributes, atimeNs, mtimeNs } = metadata
   const attempt = (what: string, set: () => void): boolean => {
     try {
       set()
@@ -40,9 +60,9 @@ export function applyMetadata(path: Buffer, node: TreeNode, options: MetadataOpt
       return false
     }
   }
-  const owned = attempt('the owner', () => setOwner(path, node, options))
+  const owned = attempt('the owner', () => setOwner(path, metadata))
   attempt('the extended attributes', () => {
-    const { missing, unwanted } = compareAttributes(path, node)
+    const { missing, unwanted } = compareAttributes(path, extendedAttributes)
     for (const name of unwanted) {
       attempt(`the extended attributes (remove ${name})`, () => removeExtendedAttribute(path, name))
     }
@@ -50,30 +70,31 @@ export function applyMetadata(path: Buffer, node: TreeNode, options: MetadataOpt
       attempt(`the extended attribute ${name}`, () => setExtendedAttribute(path, name, value))
     }
   })
-  if (node.type !== 'symlink') {
-    const mode = permissions(node.mode)
+  if (mode !== undefined) {
     // Under another owner, setuid would lend the rights of somebody who never agreed to it.
     const granted = owned ? mode : mode & ~SETUID_OR_SETGID
     if (granted !== mode) onFailure('setuid and setgid', new Error('they are withheld because the owner differs'))
     attempt('the mode', () => chmodSync(path, granted))
   }
-  attempt('the times', () => setTimes(path, node.atime.ns, node.mtime.ns))
+  attempt('the times', () => setTimes(path, atimeNs, mtimeNs))
 }
 
-function setOwner(path: Buffer, node: TreeNode, { numericOwner, renamedOwners }: MetadataOptions): void {
-  const { uid, gid } = ownerHere(node, { numeric: numericOwner, renamed: renamedOwners })
+function setOwner(path: Buffer, { uid, gid }: Metadata): void {
   const present = lstatSync(path)
   if (present.uid !== uid || present.gid !== gid) lchownSync(path, uid, gid)
 }
 
-function compareAttributes(path: Buffer, node: TreeNode): { missing: Map<string, Buffer>; unwanted: string[] } {
-  const missing = new Map(node.extendedAttributes.map(({ name, value }) => [name, value]))
+function compareAttributes(
+  path: Buffer,
+  attributes: readonly ExtendedAttribute[],
+): { missing: Map<string, Buffer>; unwanted: string[] } {
+  const missing = new Map(attributes.map(({ name, value }) => [name, value]))
   const unwanted: string[] = []
   for (const { name, value } of listExtendedAttributes(path)) {
     const wanted = missing.get(name)
     if (wanted === undefined) {
       if (OWNED_ATTRIBUTES.test(name)) unwanted.push(name)
-    } else if (wanted.equals(value)) missing.delete(name)
+    } else if (value.equals(wanted)) missing.delete(name)
   }
   return { missing, unwanted }
 }

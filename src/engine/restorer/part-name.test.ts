@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { it } from 'node:test'
 import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
-import { partName, removeLeftParts } from './part-name.ts'
+import { nextPartNumber, PART_TOKEN, partName, removeLeftParts } from './part-name.ts'
 
 const { pid: dead } = spawnSync('true')
 const RUN = '0123456789ab'
@@ -19,7 +19,13 @@ it('removes what dead processes left half-written, also one that had the ID of t
 
 it('leaves what living processes write, what the snapshot names, and everything else', () => {
   using folder = temporaryFolder()
-  const kept = [partName(), leftBy(process.ppid), `${leftBy(dead)}x`, '.holdfast-1.part', 'file']
+  const kept = [
+    partName(PART_TOKEN, nextPartNumber()),
+    leftBy(process.ppid),
+    `${leftBy(dead)}x`,
+    '.holdfast-1.part',
+    'file',
+  ]
   const named = `.holdfast-${dead}-${RUN}-2.part`
   for (const name of [...kept, named]) writeFileSync(join(folder.path, name), '')
   const directory = leftBy(dead)
@@ -29,5 +35,5 @@ it('leaves what living processes write, what the snapshot names, and everything 
 })
 
 it('never gives a name twice', () => {
-  assert.notEqual(partName(), partName())
+  assert.notEqual(partName(PART_TOKEN, nextPartNumber()), partName(PART_TOKEN, nextPartNumber()))
 })

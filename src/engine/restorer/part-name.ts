@@ -12,12 +12,20 @@ import { processLives } from '../os/process-lives.ts'
 const RUN = randomBytes(6).toString('hex')
 const PART = /^\.holdfast-(\d{1,10})-([0-9a-f]{12})-\d+\.part$/
 
-let number = 0
+/** Of all names that this process makes, also through threads, which have a RUN of their own that nobody is to know. */
+export const PART_TOKEN = `${process.pid}-${RUN}`
 
-/** A name that no other file has, for one that is not complete yet. */
-export function partName(): string {
-  number += 1
-  return `.holdfast-${process.pid}-${RUN}-${number}.part`
+let last = 0
+
+/** One that no other file of this process has. */
+export function nextPartNumber(): number {
+  last += 1
+  return last
+}
+
+/** The name of a file that is not complete yet. */
+export function partName(token: string, number: number): string {
+  return `.holdfast-${token}-${number}.part`
 }
 
 /**

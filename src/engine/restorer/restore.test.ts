@@ -33,6 +33,7 @@ import { BlobWriter } from '../repository/blob-writer.ts'
 import { loadIndex } from '../repository/load-index.ts'
 import type { IndexedRepository } from '../repository/repository.ts'
 import { withFaults } from '../storage/faults.ts'
+import type { Storage } from '../storage/storage.ts'
 import { type RestoreOptions, type RestoreProblem, restore } from './restore.ts'
 
 /** Stores what a test wants restored. */
@@ -345,7 +346,7 @@ describe('restore of hard links', () => {
       await folder('sub', [await file('b', 'content', linked)], { mtime: { ns: 1n, offset: 0 } }),
     ])
     assert.equal(lstatSync(`${target.path}/a`).ino, lstatSync(`${target.path}/sub/b`).ino)
-    assert.deepEqual(target.result, { files: 2, folders: 1, bytes: 7, verifiedFiles: 0, problems: 0 })
+    assert.deepEqual(target.result, { files: 2, folders: 1, bytes: 7, skippedFiles: 0, verifiedFiles: 0, problems: 0 })
     assert.equal(statSync(`${target.path}/sub`, { bigint: true }).mtimeNs, 1n)
   })
 
@@ -531,21 +532,35 @@ describe('restore from a damaged repository', () => {
     })
   }
 
-  it('reads past one unreadable place, and ends when the storage is gone for good', async () => {
+  it('reads again what could not be read, leaves out what stays unreadable, and ends when the storage is gone for good', async () => {
     using target = temporaryFolder()
     const { repository, made } = await repositoryWith(({ file }) =>
       Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => file(name, `content of ${name}`))),
     )
-    const once = withFaults(repository.storage, [{ on: 'read', nth: 2, effect: 'fail' }])
-    const { shown } = await restored({ ...through(repository, once), index: repository.index }, made, target.path)
-    assert.deepEqual([shown, once.fired], [['content b'], [1]])
+    const into = (storage: Storage, name: string) => {
+      mkdirSync(`${target.path}/${name}`)
+      return restored({ ...through(repository, storage), index: repository.index }, made, `${target.path}/${name}`)
+    }
+    const once = withFaults(repository.storage, [{ on: 'read', nth: 1, effect: 'fail' }])
+    assert.deepEqual((await into(once, 'once')).shown, [])
+    assert.deepEqual(once.fired, [1])
+
+    const { offset } = repository.index.find('data', made[1]!.content![0]!)!
+    const bad: Storage = {
+      ...repository.storage,
+      async read(name, range, signal) {
+        if (range && 'offset' in range && range.offset <= offset && offset < range.offset + range.length)
+          throw new EngineError('STORAGE', 'bad sector')
+        return repository.storage.read(name, range, signal)
+      },
+    }
+    assert.deepEqual((await into(bad, 'bad')).shown, ['content b'])
+    assert.deepEqual(namesIn(`${target.path}/bad`), ['a', 'c', 'd', 'e'])
 
     const gone = withFaults(repository.storage, [{ on: 'read', effect: 'fail' }])
-    await assert.rejects(restored({ ...through(repository, gone), index: repository.index }, made, target.path), {
-      code: 'STORAGE',
-    })
-    assert.deepEqual(gone.fired, [3])
-    assert.deepEqual(namesIn(target.path), ['a', 'c', 'd', 'e'])
+    await assert.rejects(into(gone, 'gone'), { code: 'STORAGE' })
+    assert.deepEqual(gone.fired, [4])
+    assert.deepEqual(namesIn(`${target.path}/gone`), [])
   })
 })
 

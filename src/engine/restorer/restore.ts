@@ -1,38 +1,32 @@
-import {
-  closeSync,
-  constants,
-  ftruncateSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  type Stats,
-  symlinkSync,
-  unlinkSync,
-} from 'node:fs'
+import { closeSync, ftruncateSync, linkSync, lstatSync, mkdirSync, type Stats, symlinkSync, unlinkSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { mapConcurrent } from '../concurrency.ts'
+import { Semaphore } from '../concurrency.ts'
 import { EngineError, type EngineErrorCode } from '../error.ts'
-import type { BlobId } from '../format/id.ts'
+import type { BlobId, PackId } from '../format/id.ts'
+import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import { nameDefect } from '../format/node-name.ts'
+import { plaintextLength } from '../format/pack-header.ts'
 import { quoteName } from '../format/quote.ts'
 import type { TreeNode } from '../format/tree.ts'
-import type { RenamedOwners } from '../os/accounts.ts'
+import type { OwnerOptions, RenamedOwners } from '../os/accounts.ts'
 import { describeErrno, errnoOf } from '../os/errno.ts'
 import { makeDevice, makeFifo } from '../os/nodes.ts'
-import { readBlob, readTree } from '../repository/read-blob.ts'
+import { isFileProblem } from '../repository/file-problem.ts'
+import { readBlob } from '../repository/read-blob.ts'
 import type { IndexedRepository } from '../repository/repository.ts'
-import { applyMetadata } from './apply-metadata.ts'
-import { partName, removeLeftParts } from './part-name.ts'
-import { contentDefect, type WrittenBlob } from './verify-content.ts'
+import { TreeReader } from '../repository/tree-reader.ts'
+import { localPath } from '../storage/local.ts'
+import { applyMetadata, metadataOf } from './apply-metadata.ts'
+import { BlobFileWriter, reasonOf } from './blob-file-writer.ts'
+import { contentDefect, keepContent } from './compare-content.ts'
+import { nextPartNumber, PART_TOKEN, removeLeftParts } from './part-name.ts'
+import { type PlannedJob, planWrites } from './plan-writes.ts'
+import { PlannedFile, type RestoreItem } from './planned-file.ts'
+import { RestoreThreads } from './restore-threads.ts'
+import { isFull, systemErrno } from './system-errno.ts'
+import { createTemporary, obstructed, publish, reopenTemporary, temporaryBeside } from './temporary-file.ts'
+import type { FileFailure, WriteResult } from './write-job.ts'
 import { writeSparsely } from './write-sparsely.ts'
-
-/** One entry to bring back, with all below it, and where to. The destination's own folder exists. */
-export interface RestoreItem {
-  readonly node: TreeNode
-  readonly destination: Buffer
-}
 
 export interface RestoreProblem {
   readonly path: Buffer
@@ -47,6 +41,8 @@ export interface RestoreProblem {
   readonly cause?: unknown
 }
 
+export type Overwrite = 'always' | 'if-changed' | 'if-newer' | 'never'
+
 export interface RestoreOptions {
   /**
    * `whole`: the entry and all below it; `folder`: a folder on the way to something wanted, made when absent and left
@@ -57,6 +53,20 @@ export interface RestoreOptions {
   readonly numericOwner?: boolean
   /** Other accounts than the stored ones own the entries. */
   readonly renamedOwners?: RenamedOwners | undefined
+  /**
+   * Compare what stands in the place of a file before it is restored: what is right already is not read from the repository, and a
+   * file that is right as a whole is not written. Without it every file is written anew.
+   */
+  readonly delta?: boolean
+  /**
+   * Which files and links that are there may be replaced: all; `if-changed`: all, taking those for unchanged that have the size and
+   * the modification time of the node (implies `delta`); `if-newer`: those that are older than the node; `never`: none.
+   */
+  readonly overwrite?: Overwrite
+  /** To restore with; by default one for each processor where there is much to restore, otherwise none. 0: none. */
+  readonly threads?: number | undefined
+  /** What the threads run, if it is not `restore-worker-main.ts`. */
+  readonly program?: URL | undefined
   /** Read every file again from disk and hold it against the hashes of its blobs. */
   readonly verify?: boolean
   readonly onProblem?: (problem: RestoreProblem) => void
@@ -73,14 +83,12 @@ export interface RestoreResult {
   readonly files: number
   readonly folders: number
   readonly bytes: number
+  /** Of the files: those that `overwrite` kept, and those that `delta` found to be right already. */
+  readonly skippedFiles: number
   /** Further links to a file that was verified do not count. */
   readonly verifiedFiles: number
   readonly problems: number
 }
-
-/** Blobs of one file read ahead of the one being written; none where they are larger than any chunker makes them. */
-const READ_AHEAD = 3
-const LARGE_BLOB = 32 * 1024 * 1024
 
 /** A storage that fails this often without one success in between is gone, rather than bad in one place. */
 const STORAGE_FAILURES = 3
@@ -89,14 +97,29 @@ const STORAGE_FAILURES = 3
 const TURN_MILLISECONDS = 25
 
 /**
- * Brings entries back. Every file appears under its name only when it is complete: written beside it as
+ * Files are restored in windows of so many, or so many blobs: what memory holds of a tree, however large. A blob that files of two
+ * windows share is read twice, everything else once.
+ */
+const WINDOW_FILES = 4096
+const WINDOW_BLOBS = 64 * 1024
+
+/** Starting threads takes as long as restoring this much without them. */
+const FILES_WITHOUT_THREADS = 1000
+const BYTES_WITHOUT_THREADS = 16 * 1024 * 1024
+
+/** Jobs under way at once where the bytes of packs come through the storage. */
+const READERS = 3
+
+/**
+ * Brings entries back, on all processors where there is much to do. Packs are read in the order of their bytes, and each blob once,
+ * whatever files it belongs to, so files appear in no particular order. Every file appears under its name only when it is complete: written beside it as
  * `.holdfast-….part`, given its metadata, then renamed. What stood there before is replaced by files; folders are
  * merged into. What a restore that was killed left half-written in them is removed. Nothing is synchronized: a caller that needs it to survive a power cut does so when all is there.
  *
  * Safe against a hostile repository: names are checked before a path is used, names that a folder lists twice are
  * refused, nothing is written through a symbolic link below a destination, and existing files are replaced rather than
  * opened, so that their other links keep their content. A small repository can hold a huge tree: it ends at the length
- * of a path or at the end of the disk, and memory does not grow with it unless `verify` is asked for.
+ * of a path or at the end of the disk, and memory does not grow with it.
  * Not safe against another local user who can write to the target while this runs.
  *
  * Damage of one entry is a problem of that entry: it is left out, never restored with altered content. Rejects with
@@ -111,14 +134,43 @@ export async function restore(
   return new Restore(repository, options).run(items)
 }
 
+/** A further link to a file. */
+interface Link {
+  readonly item: RestoreItem
+  readonly first: PlannedFile
+}
+
+/** What is planned together. */
+interface Window {
+  readonly files: PlannedFile[]
+  /** Further links to files, which may be of an earlier window. */
+  readonly links: Link[]
+  /** Those whose entries are all in this window or an earlier one; inner ones first. */
+  readonly folders: RestoreItem[]
+  blobs: number
+}
+
 class Restore {
   readonly #repository: IndexedRepository
   readonly #options: RestoreOptions
-  /** First restored path of each file with several links, by device and inode. */
-  readonly #linked = new Map<string, { readonly path: Buffer; readonly content: readonly BlobId[] }>()
-  /** Only with `verify`. */
-  readonly #written: { readonly path: Buffer; readonly blobs: readonly WrittenBlob[] }[] = []
+  readonly #owners: OwnerOptions
+  readonly #trees: TreeReader
+  /** The first of each file with several links, by device and inode. */
+  readonly #linked = new Map<string, PlannedFile>()
+  #window = emptyWindow()
+  /** Windows that are not finished. */
+  readonly #underWay = new Set<Window>()
+  /** The window before, and with it all before that. */
+  #previous: Promise<void> = Promise.resolve()
+  readonly #inline
+  #threads: RestoreThreads | undefined
+  #triesThreads: boolean
+  #jobs = new Semaphore(1)
+  /** What ended the restore, while there may still be something under way. */
+  #failure: { readonly error: unknown } | undefined
+  #planned = { files: 0, bytes: 0 }
   #count = { files: 0, folders: 0, bytes: 0 }
+  #skipped = 0
   #verified = { files: 0, bytes: 0 }
   #problems = 0
   #storageFailures = 0
@@ -127,14 +179,45 @@ class Restore {
   constructor(repository: IndexedRepository, options: RestoreOptions) {
     this.#repository = repository
     this.#options = options
+    this.#owners = { numeric: options.numericOwner ?? false, renamed: options.renamedOwners }
+    this.#trees = new TreeReader(repository, options.signal)
+    this.#triesThreads = options.threads !== 0
+    let writer: BlobFileWriter | undefined
+    this.#inline = () => (writer ??= new BlobFileWriter(repository.masterKey))
   }
 
   async run(items: readonly RestoreItem[]): Promise<RestoreResult> {
     this.#options.signal?.throwIfAborted()
     removeLeftPartsBeside(items)
-    await this.#entries(items)
-    for (const { path, blobs } of this.#written) await this.#verify(path, blobs)
-    return { ...this.#count, verifiedFiles: this.#verified.files, problems: this.#problems }
+    try {
+      await this.#entries(items)
+      await this.#turnWindow()
+      await this.#previous
+    } catch (error) {
+      this.#fail(error)
+    } finally {
+      await this.#threads?.[Symbol.asyncDispose]()
+      await this.#previous.catch((error: unknown) => this.#fail(error))
+      // Only now does nobody write to them any more.
+      for (const { files } of this.#underWay) {
+        for (const file of files) if (file.isTouched && file.state === 'planned') this.#discard(this.#temporaryOf(file))
+      }
+    }
+    this.#throwIfFailed()
+    return {
+      ...this.#count,
+      skippedFiles: this.#skipped,
+      verifiedFiles: this.#verified.files,
+      problems: this.#problems,
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error }
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failure) throw this.#failure.error
   }
 
   async #entries(items: readonly RestoreItem[]): Promise<void> {
@@ -144,12 +227,14 @@ class Restore {
       const destination = Buffer.from(path, 'latin1')
       this.#problem(destination, 'hostile', `Cannot restore ${destination}: its folder lists the name more than once`)
     }
-    for (const item of items) if (!twice.has(item.destination.toString('latin1'))) await this.#entry(item)
+    for (const item of items) {
+      if (twice.size === 0 || !twice.has(item.destination.toString('latin1'))) await this.#entry(item)
+    }
   }
 
   async #entry(item: RestoreItem): Promise<void> {
     const { node, destination } = item
-    await this.#turn()
+    if (this.#isTurn()) await this.#turn()
     const defect = nameDefect(node.name)
     if (defect) {
       const folder = parentOf(destination, node.name)
@@ -162,12 +247,13 @@ class Restore {
       case 'dir':
         return this.#folder(item, wanted)
       case 'file':
-        await this.#attempt(destination, () => this.#file(item))
+        await this.#attempt(destination, () => this.#file(item, this.#window))
+        if (this.#isWindowFull()) await this.#turnWindow()
         return
       case 'socket':
         return // a socket is made by the program that listens on it
       default:
-        await this.#attempt(destination, () => this.#special(item))
+        await this.#attempt(destination, async () => this.#special(item))
     }
   }
 
@@ -190,16 +276,14 @@ class Restore {
     await this.#entries(
       folder.children.map((child) => ({ node: child, destination: Buffer.concat([prefix, child.name]) })),
     )
-    if (folder.wasPresent && wanted === 'folder') return
-    // Last: what is made in it changes its times, and cannot be made in a folder without write permission.
-    this.#metadata(destination, node)
-    this.#count.folders += 1
+    // Its metadata comes last: what is made in it changes its times, and cannot be made in a folder without write permission.
+    if (!folder.wasPresent || wanted === 'whole') this.#window.folders.push({ destination, node })
   }
 
   /** Makes the folder unless it is there. */
   async #enter({ node, destination }: RestoreItem): Promise<{ children: readonly TreeNode[]; wasPresent: boolean }> {
     if (node.subtree === undefined) throw lacking(destination, 'a folder without a tree')
-    const children = await readTree(this.#repository, node.subtree, this.#options.signal)
+    const children = await this.#trees.read(node.subtree)
     this.#storageFailures = 0
     const present = lstatSync(destination, { throwIfNoEntry: false })
     if (present && !present.isDirectory()) throw obstructed(destination, `${kindOf(present)} stands in its place`)
@@ -208,96 +292,413 @@ class Restore {
     return { children, wasPresent: present !== undefined }
   }
 
-  async #file({ node, destination }: RestoreItem): Promise<void> {
+  /** Plans a regular file; an empty one is made at once. */
+  async #file(item: RestoreItem, window: Window): Promise<void> {
+    const { node, destination } = item
     const { content } = node
     if (content === undefined) throw lacking(destination, 'a file without a list of content')
-    if (!(await this.#linkedTo(node, content, destination))) {
-      let blobs: readonly WrittenBlob[] = []
-      await this.#publish(destination, async (temporary) => {
-        blobs = await this.#write(temporary, node, content, destination)
-        this.#metadata(temporary, node, destination)
-      })
-      if (isLinked(node)) this.#linked.set(linkKey(node), { path: destination, content })
-      if (this.#options.verify) this.#written.push({ path: destination, blobs })
+    const present = this.#presentBefore(destination)
+    if (present && this.#mustKeep(node, present)) return this.#skip(destination)
+    const first = this.#firstOf(node, content)
+    if (first) {
+      window.links.push({ item, first })
+      return
     }
+    const lengths = await this.#lengthsOf(content)
+    const size = lengths.reduce((sum, length) => sum + length, 0)
+    if (size !== node.size) throw wrongSize(destination, size, node.size)
+    // Through another link the old file may be in use; what is restored is a file of its own.
+    const isComparable = present?.isFile() === true && present.nlink === 1n
+    const file = new PlannedFile(item, content, lengths, nextPartNumber(), isComparable && this.#compares())
+    if (isLinked(node)) this.#linked.set(linkKey(node), file)
+    window.files.push(file)
+    window.blobs += content.length
+    this.#planned.files += 1
+    this.#planned.bytes += size
+    if (file.compares && this.#options.overwrite === 'if-changed' && isUnchanged(present!, node)) this.#right(file)
+    else if (size === 0 && !file.compares) await this.#completeEmpty(file)
+    this.#startThreads()
+  }
+
+  /** Rejects as `readBlob` for a blob that is in no index. */
+  async #lengthsOf(content: readonly BlobId[]): Promise<Uint32Array> {
+    const lengths = new Uint32Array(content.length)
+    for (const [i, id] of content.entries()) {
+      const blob = this.#repository.index.find('data', id)
+      lengths[i] = blob ? plaintextLength(blob) : (await readBlob(this.#repository, 'data', id)).length
+    }
+    return lengths
+  }
+
+  #compares(): boolean {
+    return this.#options.delta === true || this.#options.overwrite === 'if-changed'
+  }
+
+  /** Undefined also where nobody asks. */
+  #presentBefore(destination: Buffer) {
+    const { overwrite = 'always' } = this.#options
+    if (overwrite === 'always' && !this.#compares()) return undefined
+    return lstatSync(destination, { bigint: true, throwIfNoEntry: false })
+  }
+
+  #mustKeep(node: TreeNode, present: { readonly mtimeNs: bigint; isDirectory(): boolean }): boolean {
+    const { overwrite } = this.#options
+    if (present.isDirectory()) return false // and so in the way
+    return overwrite === 'never' || (overwrite === 'if-newer' && present.mtimeNs >= node.mtime.ns)
+  }
+
+  #skip(destination: Buffer): void {
+    this.#skipped += 1
     this.#countFile(destination)
   }
 
-  /** Makes a hard link where another link to the same file was restored. A pair with different content is no pair. */
-  async #linkedTo(node: TreeNode, content: readonly BlobId[], destination: Buffer): Promise<boolean> {
+  /** An earlier link to the same file. A pair with different content is no pair. */
+  #firstOf(node: TreeNode, content: readonly BlobId[]): PlannedFile | undefined {
     const first = isLinked(node) ? this.#linked.get(linkKey(node)) : undefined
-    if (!first || first.content.length !== content.length || first.content.some((id, i) => id !== content[i]))
-      return false
+    if (!first || first.state === 'failed' || first.content.length !== content.length) return undefined
+    return first.content.every((id, i) => id === content[i]) ? first : undefined
+  }
+
+  #startThreads(): void {
+    const { files, bytes } = this.#planned
+    const { threads, signal, program } = this.#options
+    if (!this.#triesThreads) return
+    if (threads === undefined && files <= FILES_WITHOUT_THREADS && bytes <= BYTES_WITHOUT_THREADS) return
+    this.#triesThreads = false
+    this.#threads = RestoreThreads.start(this.#repository.masterKey, threads, signal, program)
+    if (!this.#threads) return
+    const isLocal = this.#pathOf('0'.repeat(64) as PackId) !== undefined
+    this.#jobs = new Semaphore(isLocal ? this.#threads.capacity : Math.min(READERS, this.#threads.capacity))
+  }
+
+  #isWindowFull(): boolean {
+    return this.#window.files.length >= WINDOW_FILES || this.#window.blobs >= WINDOW_BLOBS
+  }
+
+  /** Sets the window to work, and begins another one. At most two are under way, beside the one that is being planned. */
+  async #turnWindow(): Promise<void> {
+    const window = this.#window
+    this.#window = emptyWindow()
+    this.#underWay.add(window)
+    const before = this.#previous
+    const written = this.#writeFiles(window)
+    written.catch(() => {}) // thrown below
+    this.#previous = (async () => {
+      try {
+        await before
+      } finally {
+        await written
+      }
+      await this.#finish(window)
+      this.#underWay.delete(window)
+    })()
+    this.#previous.catch(() => {}) // thrown by the next turn, or at the end
+    await before
+  }
+
+  async #writeFiles(window: Window): Promise<void> {
+    const compared = window.files.filter(({ state, compares }) => compares && state === 'planned')
+    await this.#each(compared, (file) => this.#compare(file))
+    const planned = window.files.filter(({ state }) => state === 'planned')
+    for (const file of planned) if (file.content.length === 0) await this.#completeEmpty(file)
+    const jobs = planWrites(
+      planned.filter(({ content, state }) => content.length > 0 && state === 'planned'),
+      this.#repository.index,
+      { token: PART_TOKEN, owners: this.#owners },
+    )
+    await this.#each(jobs, (job) => this.#write(job))
+    // What another job of this window completed counts there; what is left has no piece to write, for it was kept.
+    for (const file of planned) if (file.state === 'planned' && file.left === 0) await this.#complete(file)
+  }
+
+  /** Runs a task for each, as many at once as there may be jobs. The first failure ends it, when those under way have come to an end. */
+  async #each<T>(items: Iterable<T>, task: (item: T) => Promise<void>): Promise<void> {
+    const iterator = items[Symbol.iterator]()
+    const runners = Array.from({ length: this.#threads?.capacity ?? 1 }, async () => {
+      for (;;) {
+        if (this.#failure) return
+        const next = iterator.next()
+        if (next.done) return
+        await this.#jobs.run(() => task(next.value)).catch((error: unknown) => this.#fail(error))
+      }
+    })
+    await Promise.all(runners)
+    this.#throwIfFailed()
+  }
+
+  async #compare(file: PlannedFile): Promise<void> {
+    const temporary = this.#temporaryOf(file)
+    file.isTouched = true
+    const { state, kept, failure } = this.#threads
+      ? await this.#threads.keep(file.expected, temporary)
+      : keepContent(file.expected, temporary)
+    if (!this.#threads) await this.#turn()
+    if (failure) return this.#fileFailed(file, errorOf(failure))
+    if (state === 'right') this.#right(file)
+    else if (state === 'partly') file.kept = kept
+    else file.isTouched = false
+  }
+
+  /** A file that is there with the right content gets the right metadata. */
+  #right(file: PlannedFile): void {
+    this.#metadata(file.destination, file.node)
+    file.state = 'done'
+    this.#skipped += 1
+    this.#count.bytes += file.node.size
+    this.#countFile(file.destination)
+  }
+
+  async #write(job: PlannedJob): Promise<void> {
+    for (const [i, file] of job.files.entries()) {
+      if (file.state !== 'planned') continue
+      const isMade = file.isTouched
+      file.isTouched = true // before anything is awaited: another job may be about to write to it as well
+      if (isMade || job.columns.files.pieces[i] !== 0) continue
+      await this.#attemptFile(file, async () => closeSync(createTemporary(this.#temporaryOf(file))))
+    }
+    const from = await this.#bytesOf(job)
+    const everything = job.blobIds.map((_, blob) => blob)
+    const result: WriteResult =
+      from === undefined
+        ? { missing: everything, failures: [], metadataFailures: [], full: false }
+        : this.#threads
+          ? await this.#threads.write({ ...job.columns, from })
+          : await this.#writeInline(job, from)
+    await this.#settle(job, result)
+  }
+
+  /** Where the pack lies, or its bytes; undefined when they cannot be had at once. */
+  async #bytesOf({ pack, length, columns: { start } }: PlannedJob): Promise<string | Buffer | undefined> {
+    const path = this.#pathOf(pack)
+    if (path !== undefined) return path
+    const { signal } = this.#options
     try {
-      await this.#publish(destination, (temporary) => linkSync(first.path, temporary))
+      return await this.#repository.storage.read({ type: 'pack', id: pack }, { offset: start, length }, signal)
+    } catch (error) {
+      if (!isFileProblem(error)) throw error
+      return undefined
+    }
+  }
+
+  #pathOf(pack: PackId): string | undefined {
+    return localPath(this.#repository.storage, { type: 'pack', id: pack })
+  }
+
+  async #writeInline(job: PlannedJob, from: string | Buffer): Promise<WriteResult> {
+    const writing = this.#inline().write({ ...job.columns, from })
+    try {
+      for (;;) {
+        const step = writing.next()
+        if (step.done) return step.value
+        const { file: number, bytes, done } = step.value
+        const file = job.files[number]!
+        this.#count.bytes += bytes
+        if (done) this.#done(file)
+        else this.#options.onProgress?.('restore', this.#count, file.destination)
+        if (this.#isTurn()) await this.#turn()
+      }
+    } finally {
+      writing.return({ missing: [], failures: [], metadataFailures: [], full: false })
+    }
+  }
+
+  /** Makes of a result what it means for each file, and gets by other ways what could not be had. */
+  async #settle(job: PlannedJob, { missing, failures, metadataFailures }: WriteResult): Promise<void> {
+    const { blobs, files } = job.columns
+    for (const { file, what, reason } of metadataFailures) {
+      const { destination } = job.files[file]!
+      this.#problem(destination, 'metadata', `Cannot set ${what} of ${destination}: ${reason}`)
+    }
+    const isMissing = new Set(missing)
+    /** Files, by their number in the job, that miss something. */
+    const lacking = new Set(missing.flatMap((blob) => usesOf(job, blob).map(({ number }) => number)))
+    for (const blob of job.blobIds.keys()) {
+      if (isMissing.has(blob)) continue
+      this.#storageFailures = 0
+      for (const { file } of usesOf(job, blob)) file.left -= 1
+    }
+    // The whole disk may be full: that is thrown before anything else is tried.
+    for (const failure of failures) this.#fileFailed(job.files[failure.file]!, errorOf(failure))
+    if (this.#threads) this.#countWritten(job, isMissing)
+    for (const blob of missing) await this.#recover(job, blob, blobs.usePositions)
+    for (const [number, file] of job.files.entries()) {
+      if (file.state !== 'planned' || file.left > 0) continue
+      if (files.pieces[number]! > 0 && !lacking.has(number)) this.#done(file)
+      else await this.#complete(file)
+      if (this.#isTurn()) await this.#turn()
+    }
+  }
+
+  /** Bytes that threads have written, of files that are not failed. */
+  #countWritten(job: PlannedJob, isMissing: ReadonlySet<number>): void {
+    const { lengths, uncompressedLengths } = job.columns.blobs
+    for (const blob of job.blobIds.keys()) {
+      if (isMissing.has(blob)) continue
+      const length = uncompressedLengths[blob]! || lengths[blob]! - SEAL_OVERHEAD
+      for (const { file } of usesOf(job, blob)) if (file.state === 'planned') this.#count.bytes += length
+    }
+  }
+
+  /** A blob that could not be had as usual: read again, or from another copy, or a problem of all files that need it. */
+  async #recover(job: PlannedJob, blob: number, positions: Float64Array): Promise<void> {
+    const uses = usesOf(job, blob).filter(({ file }) => file.state === 'planned')
+    if (uses.length === 0) return
+    let plaintext: Buffer
+    try {
+      plaintext = await readBlob(this.#repository, 'data', job.blobIds[blob]!, this.#options.signal)
+      this.#storageFailures = 0
+    } catch (error) {
+      for (const file of new Set(uses.map(({ file }) => file))) this.#fileFailed(file, error)
+      return
+    }
+    for (const { file, use } of uses) {
+      if (file.state !== 'planned') continue
+      await this.#attemptFile(file, async () => {
+        const fd = this.#openTemporary(file)
+        try {
+          writeSparsely(fd, plaintext, positions[use]!)
+        } finally {
+          closeSync(fd)
+        }
+        file.left -= 1
+        this.#count.bytes += plaintext.length
+        this.#options.onProgress?.('restore', this.#count, file.destination)
+      })
+      if (this.#isTurn()) await this.#turn()
+    }
+  }
+
+  /** One that nobody has written to yet is not there. */
+  #openTemporary(file: PlannedFile): number {
+    const temporary = this.#temporaryOf(file)
+    try {
+      return reopenTemporary(temporary)
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error
+      return createTemporary(temporary)
+    }
+  }
+
+  async #completeEmpty(file: PlannedFile): Promise<void> {
+    await this.#attemptFile(file, async () => closeSync(createTemporary(this.#temporaryOf(file))))
+    file.isTouched = true
+    if (file.state === 'planned') await this.#complete(file)
+  }
+
+  /** Puts a file in its place whose pieces are all written. */
+  async #complete(file: PlannedFile): Promise<void> {
+    const { node, destination } = file
+    const temporary = this.#temporaryOf(file)
+    await this.#attemptFile(file, async () => {
+      const fd = reopenTemporary(temporary)
+      try {
+        ftruncateSync(fd, node.size) // a hole at the end has not been written
+      } finally {
+        closeSync(fd)
+      }
+      this.#metadata(temporary, node, destination)
+      publish(temporary, destination)
+      this.#done(file)
+    })
+  }
+
+  #done(file: PlannedFile): void {
+    file.state = 'done'
+    this.#countFile(file.destination)
+  }
+
+  async #attemptFile(file: PlannedFile, task: () => Promise<void>): Promise<void> {
+    try {
+      await task()
+    } catch (error) {
+      this.#fileFailed(file, error)
+    }
+  }
+
+  #fileFailed(file: PlannedFile, error: unknown): void {
+    if (file.state !== 'planned') return
+    if (file.isTouched) this.#discard(this.#temporaryOf(file))
+    file.state = 'failed'
+    this.#entryFailed(file.destination, error)
+  }
+
+  #temporaryOf({ destination, number }: PlannedFile): Buffer {
+    return temporaryBeside(destination, PART_TOKEN, number)
+  }
+
+  /** Links, then folders, then what verification there is: when all before it is in place. */
+  async #finish(window: Window): Promise<void> {
+    const again = emptyWindow()
+    for (const { item, first } of window.links) {
+      if (first.state === 'done' && this.#link(first, item)) continue
+      await this.#attempt(item.destination, () => this.#file(item, again))
+    }
+    if (again.files.length > 0 || again.links.length > 0) {
+      this.#underWay.add(again)
+      await this.#writeFiles(again)
+      await this.#finish(again)
+      this.#underWay.delete(again)
+    }
+    for (const { destination, node } of window.folders) {
+      this.#metadata(destination, node)
+      this.#count.folders += 1
+      if (this.#isTurn()) await this.#turn()
+    }
+    if (this.#options.verify) {
+      await this.#each(
+        window.files.filter(({ state }) => state === 'done'),
+        (file) => this.#verify(file),
+      )
+    }
+  }
+
+  /** False when it has to be a file of its own. */
+  #link(first: PlannedFile, { destination }: RestoreItem): boolean {
+    const temporary = temporaryBeside(destination, PART_TOKEN, nextPartNumber())
+    try {
+      linkSync(first.destination, temporary)
+      this.#publish(temporary, destination)
+      this.#countFile(destination)
       return true
     } catch (error) {
       const errno = systemErrno(error)
-      if (errno === undefined || isFull(errno)) throw error
+      if (errno === undefined || isFull(errno)) {
+        this.#entryFailed(destination, error)
+        return true
+      }
       // The file system has no links, no more of them for this file, or another one begins in between.
-      const message = `${destination} is restored as a file of its own, not as a link to ${first.path}: ${describeErrno(errno)}`
+      const message = `${destination} is restored as a file of its own, not as a link to ${first.destination}: ${describeErrno(errno)}`
       this.#problem(destination, 'metadata', message, error)
+      this.#linked.delete(linkKey(first.node))
       return false
     }
   }
 
-  async #write(
-    temporary: Buffer,
-    node: TreeNode,
-    content: readonly BlobId[],
-    destination: Buffer,
-  ): Promise<WrittenBlob[]> {
-    const { signal } = this.#options
-    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
-    const blobs: WrittenBlob[] = []
-    const fd = openSync(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
-    try {
-      let position = 0
-      const read = (id: BlobId) => readBlob(this.#repository, 'data', id, signal)
-      for await (const bytes of mapConcurrent(content, this.#readAhead(content), read)) {
-        if (position + bytes.length > node.size)
-          throw wrongSize(destination, position + bytes.length, node.size, 'at least ')
-        writeSparsely(fd, bytes, position)
-        blobs.push({ id: content[blobs.length]!, length: bytes.length })
-        position += bytes.length
-        this.#count.bytes += bytes.length
-        this.#storageFailures = 0
-        this.#options.onProgress?.('restore', this.#count, destination)
-        await this.#turn()
-      }
-      if (position !== node.size) throw wrongSize(destination, position, node.size)
-      ftruncateSync(fd, position) // a hole at the end has not been written
-    } finally {
-      closeSync(fd)
+  #special({ node, destination }: RestoreItem): void {
+    const present = this.#presentBefore(destination)
+    if (present && this.#mustKeep(node, present)) {
+      this.#skip(destination)
+      return
     }
-    return blobs
-  }
-
-  #readAhead(content: readonly BlobId[]): number {
-    const { index } = this.#repository
-    const isLarge = (id: BlobId) =>
-      index.findAll('data', id).some(({ uncompressedLength, length }) => (uncompressedLength ?? length) > LARGE_BLOB)
-    return content.length > 1 && content.some(isLarge) ? 1 : READ_AHEAD
-  }
-
-  async #special({ node, destination }: RestoreItem): Promise<void> {
-    await this.#publish(destination, (temporary) => {
+    const temporary = temporaryBeside(destination, PART_TOKEN, nextPartNumber())
+    try {
       makeSpecial(temporary, node, destination)
       this.#metadata(temporary, node, destination)
-    })
+      publish(temporary, destination)
+    } catch (error) {
+      this.#discard(temporary)
+      throw error
+    }
     this.#countFile(destination)
   }
 
-  /** Renames what `make` makes over what stands at the destination; whatever fails, the temporary name goes. */
-  async #publish(destination: Buffer, make: (temporary: Buffer) => void | Promise<void>): Promise<void> {
-    const temporary = temporaryBeside(destination)
+  /** Whatever fails, the temporary name goes. */
+  #publish(temporary: Buffer, destination: Buffer): void {
     try {
-      await make(temporary)
-      renameSync(temporary, destination)
+      publish(temporary, destination)
     } catch (error) {
       this.#discard(temporary)
-      if (errnoOf(error) !== 'EISDIR') throw error
-      throw obstructed(destination, 'a folder stands in its place', error)
+      throw error
     }
   }
 
@@ -318,34 +719,38 @@ class Restore {
   }
 
   #metadata(path: Buffer, node: TreeNode, shown: Buffer = path): void {
-    applyMetadata(path, node, {
-      numericOwner: this.#options.numericOwner ?? false,
-      renamedOwners: this.#options.renamedOwners,
-      onFailure: (what, cause) => {
-        const errno = systemErrno(cause)
-        const reason = errno === undefined ? (cause as Error).message : describeErrno(errno)
-        this.#problem(shown, 'metadata', `Cannot set ${what} of ${shown}: ${reason}`, cause)
-      },
-    })
+    applyMetadata(path, metadataOf(node, this.#owners), (what, cause) =>
+      this.#problem(shown, 'metadata', `Cannot set ${what} of ${shown}: ${reasonOf(cause)}`, cause),
+    )
   }
 
-  async #verify(path: Buffer, blobs: readonly WrittenBlob[]): Promise<void> {
-    const failed = (reason: string, cause?: unknown) =>
-      this.#problem(path, 'verify', `${path} does not read back as it was written: ${reason}`, cause)
-    try {
-      const defect = await contentDefect(path, blobs, (bytes) => {
-        this.#verified.bytes += bytes
-        this.#options.onProgress?.('verify', this.#verified, path)
-        return this.#turn()
-      })
-      if (defect !== undefined) return failed(defect)
-    } catch (error) {
-      const errno = systemErrno(error)
-      if (errno === undefined) throw error
-      return failed(describeErrno(errno), error)
+  async #verify(file: PlannedFile): Promise<void> {
+    const path = file.destination
+    const defect = this.#threads
+      ? await this.#threads.verify(file.expected)
+      : await this.#defectOf(path, contentDefect(file.expected))
+    if (this.#threads && defect === undefined) this.#verified.bytes += file.node.size
+    if (defect !== undefined) {
+      return this.#problem(path, 'verify', `${path} does not read back as it was written: ${defect}`)
     }
     this.#verified.files += 1
     this.#options.onProgress?.('verify', this.#verified, path)
+  }
+
+  async #defectOf(path: Buffer, reading: ReturnType<typeof contentDefect>): Promise<string | undefined> {
+    for (;;) {
+      const step = reading.next()
+      if (step.done) return step.value
+      this.#verified.bytes += step.value
+      this.#options.onProgress?.('verify', this.#verified, path)
+      if (!this.#isTurn()) continue
+      try {
+        await this.#turn()
+      } catch (error) {
+        reading.return(undefined)
+        throw error
+      }
+    }
   }
 
   /** Damage and refusals of the system are problems of the entry; a full disk or a lost storage would hit every next one too. */
@@ -381,8 +786,11 @@ class Restore {
     this.#options.onProblem?.({ path, kind, message, cause })
   }
 
+  #isTurn(): boolean {
+    return performance.now() - this.#lastTurn >= TURN_MILLISECONDS
+  }
+
   async #turn(): Promise<void> {
-    if (performance.now() - this.#lastTurn < TURN_MILLISECONDS) return
     await nextTurn()
     this.#lastTurn = performance.now()
     this.#options.signal?.throwIfAborted()
@@ -398,17 +806,6 @@ const PROBLEM_KINDS: Readonly<Partial<Record<EngineErrorCode, RestoreProblem['ki
   TARGET: 'obstructed',
   HOSTILE: 'hostile',
   UNSUPPORTED: 'unwritable',
-}
-
-/** The error number of a system call that failed, in Node or through the C library. */
-function systemErrno(error: unknown): string | undefined {
-  if (!(error instanceof EngineError))
-    return typeof (error as NodeJS.ErrnoException).errno === 'number' ? errnoOf(error) : undefined
-  return typeof error.facts.errno === 'string' ? error.facts.errno : undefined
-}
-
-function isFull(errno: string): boolean {
-  return errno === 'ENOSPC' || errno === 'EDQUOT'
 }
 
 function repeated(texts: readonly string[]): Set<string> {
@@ -441,12 +838,6 @@ function removeLeftPartsBeside(items: readonly RestoreItem[]): void {
   for (const [folder, belonging] of names) removeLeftParts(Buffer.from(folder, 'latin1'), belonging)
 }
 
-/** In the same folder, hence on the same file system. */
-function temporaryBeside(destination: Buffer): Buffer {
-  const folder = destination.subarray(0, destination.lastIndexOf(0x2f) + 1)
-  return Buffer.concat([folder, Buffer.from(partName())])
-}
-
 function makeSpecial(path: Buffer, node: TreeNode, destination: Buffer): void {
   if (node.type === 'fifo') makeFifo(path, 0o600)
   else if (node.type !== 'symlink') makeDevice(path, node.type === 'dev' ? 'block' : 'char', 0o600, node.device)
@@ -464,13 +855,8 @@ function lacking(destination: Buffer, what: string): EngineError {
   })
 }
 
-function obstructed(destination: Buffer, what: string, cause?: unknown): EngineError {
-  const facts = { path: destination.toString() }
-  return new EngineError('TARGET', `Cannot restore ${destination}: ${what}`, { facts, cause })
-}
-
-function wrongSize(destination: Buffer, bytes: number, size: number, atLeast = ''): EngineError {
-  return new EngineError('CORRUPT', `its content has ${atLeast}${bytes} bytes, its size says ${size}`, {
+function wrongSize(destination: Buffer, bytes: number, size: number): EngineError {
+  return new EngineError('CORRUPT', `its content has ${bytes} bytes, its size says ${size}`, {
     facts: { path: destination.toString(), bytes, size },
   })
 }
@@ -478,4 +864,34 @@ function wrongSize(destination: Buffer, bytes: number, size: number, atLeast = '
 function kindOf(stats: Stats): string {
   if (stats.isSymbolicLink()) return 'a symbolic link'
   return stats.isFile() ? 'a file' : 'something else'
+}
+
+function emptyWindow(): Window {
+  return { files: [], links: [], folders: [], blobs: 0 }
+}
+
+/** As restic has it. */
+function isUnchanged(present: { readonly size: bigint; readonly mtimeNs: bigint }, node: TreeNode): boolean {
+  return present.size === BigInt(node.size) && present.mtimeNs === node.mtime.ns
+}
+
+interface Use {
+  readonly file: PlannedFile
+  /** Of the file, in the job. */
+  readonly number: number
+  /** Of the use. */
+  readonly use: number
+}
+
+function usesOf({ files, columns: { blobs } }: PlannedJob, blob: number): Use[] {
+  const uses: Use[] = []
+  for (let use = blob === 0 ? 0 : blobs.useEnds[blob - 1]!; use < blobs.useEnds[blob]!; use++) {
+    const number = blobs.useFiles[use]!
+    uses.push({ file: files[number]!, number, use })
+  }
+  return uses
+}
+
+function errorOf({ code, message, errno }: Pick<FileFailure, 'code' | 'message' | 'errno'>): EngineError {
+  return new EngineError(code, message, { facts: { errno } })
 }

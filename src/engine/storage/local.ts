@@ -7,7 +7,7 @@ import { codeOfErrno, errnoOf } from '../os/errno.ts'
 import { synchronizeFolder, writeFileDurably } from '../os/write-file-durably.ts'
 import { resolveRange, truncated } from './byte-range.ts'
 import { BESIDE_LIMIT, describeName, folderOf, PACK_FOLDERS, pathBeside, pathOf, TYPE_FOLDERS } from './layout.ts'
-import type { FileName, FileType, Storage, StoredFile } from './storage.ts'
+import type { FileName, FileType, Storage, StorageReader, StoredFile } from './storage.ts'
 
 /** What an aborting signal waits for at most. */
 const READ_BLOCK = 4 * 1024 * 1024
@@ -24,7 +24,21 @@ const STAT_BATCH = 32
  */
 export function localStorage(directory: string): Storage {
   const location = resolve(directory)
+  const storage = storageIn(location)
+  LOCATIONS.set(storage, location)
+  return storage
+}
 
+/** Not a property of the storage: what wraps one, to limit or record what is read, must not pass it on by accident. */
+const LOCATIONS = new WeakMap<StorageReader, string>()
+
+/** Where a stored file lies on this machine, for who reads it without the storage; undefined where it does not. */
+export function localPath(storage: StorageReader, name: FileName): string | undefined {
+  const location = LOCATIONS.get(storage)
+  return location === undefined ? undefined : join(location, pathOf(name))
+}
+
+function storageIn(location: string): Storage {
   /** Runs one method: whatever goes wrong in it becomes an `EngineError` about `name`, except the signal's own reason. */
   async function attempt<T>(
     action: string,

@@ -5,7 +5,6 @@ import type { Finding } from '../../application/finding.ts'
 import { checkSeal } from '../../application/sources/seal.ts'
 import { CodedError } from '../../engine/error.ts'
 import { checkRepository } from '../../engine/repository/check.ts'
-import { loadIndex } from '../../engine/repository/load-index.ts'
 import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
 import type { Manifest } from '../manifest.ts'
@@ -42,7 +41,7 @@ export async function inspectSnapshot(
     const hint = 'Run `holdfast check --read-data`; the repository needs repair before it can be relied on'
     findings.push({ severity, code, message, hint })
   }
-  const indexed = await loadIndex(repository, options.signal)
+  const indexed = { ...repository, index: report.index }
   const manifest = await readManifest(indexed, stored, options.signal).catch((error: unknown) =>
     damagedManifest(error, findings),
   )

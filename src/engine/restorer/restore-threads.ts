@@ -1,0 +1,61 @@
+import { extname } from 'node:path'
+import { EngineError } from '../error.ts'
+import type { MasterKey } from '../format/master-key.ts'
+import { JobThreads, ownMemory } from '../threads.ts'
+import type { ExpectedContent, KeptContent } from './compare-content.ts'
+import type { WriteJob, WriteResult } from './write-job.ts'
+
+export type RestoreJob =
+  | { readonly kind: 'write'; readonly job: WriteJob }
+  | { readonly kind: 'keep'; readonly expected: ExpectedContent; readonly temporary: Uint8Array }
+  | { readonly kind: 'verify'; readonly expected: ExpectedContent }
+
+const PROGRAM = new URL(`./restore-worker-main${extname(import.meta.url)}`, import.meta.url)
+
+/** Threads that write, compare and verify files. The failure of one ends all: every call rejects with it. */
+export class RestoreThreads implements AsyncDisposable {
+  readonly #threads: JobThreads<RestoreJob, unknown>
+
+  /** Undefined where the system gives no threads. */
+  static start(
+    key: MasterKey,
+    count: number | undefined,
+    signal: AbortSignal | undefined,
+    program = PROGRAM,
+  ): RestoreThreads | undefined {
+    try {
+      return new RestoreThreads(new JobThreads({ program, setUp: key, count, youngMegabytes: 1, signal }))
+    } catch (error) {
+      if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
+      return undefined
+    }
+  }
+
+  private constructor(threads: JobThreads<RestoreJob, unknown>) {
+    this.#threads = threads
+  }
+
+  get capacity(): number {
+    return this.#threads.capacity
+  }
+
+  /** Takes the bytes that the job has, if it has any. */
+  write(job: WriteJob): Promise<WriteResult> {
+    const transfer = typeof job.from === 'string' ? [] : ownMemory(job.from)
+    return this.#threads.run({ kind: 'write', job }, transfer) as Promise<WriteResult>
+  }
+
+  /** As `keepContent`. */
+  keep(expected: ExpectedContent, temporary: Uint8Array): Promise<KeptContent> {
+    return this.#threads.run({ kind: 'keep', expected, temporary }) as Promise<KeptContent>
+  }
+
+  /** What is wrong with a file, or undefined. */
+  verify(expected: ExpectedContent): Promise<string | undefined> {
+    return this.#threads.run({ kind: 'verify', expected }) as Promise<string | undefined>
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#threads[Symbol.asyncDispose]()
+  }
+}

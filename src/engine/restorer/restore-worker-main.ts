@@ -1,0 +1,3 @@
+import { runRestoreWorker } from './restore-worker.ts'
+
+runRestoreWorker()
