@@ -121,11 +121,13 @@ export function restoreLines(summary: FinishedSummary): string[] {
     files_restored: number
     bytes_restored: number
     files_verified?: number
+    files_skipped?: number
     secrets_unsealed: number
     kept?: readonly { path: string; before: string }[]
   }
   const extra = [
     ...(facts.secrets_unsealed > 0 ? [`${counted(facts.secrets_unsealed, 'secret')} unsealed`] : []),
+    ...(facts.files_skipped === undefined ? [] : [`${counted(facts.files_skipped, 'file')} kept as they were`]),
     ...(facts.files_verified === undefined ? [] : [`${counted(facts.files_verified, 'file')} read again and compared`]),
   ]
   return [

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path'
-import { InvalidArgumentError } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 import type { Config } from '../../application/config/config.ts'
 import type { ServiceSpec } from '../../application/host/service.ts'
+import type { Overwrite } from '../../engine/restorer/restore.ts'
 import type { RepositoryAccess } from '../../operations/access.ts'
 import type { Outcome } from '../../operations/event.ts'
 import type { InPlacePlan } from '../../operations/restore/plan-in-place.ts'
@@ -19,6 +20,8 @@ interface Options extends RecoveryOptions {
   readonly include: readonly string[]
   readonly component: readonly string[]
   readonly numericOwner: boolean
+  readonly delta: boolean
+  readonly overwrite: Overwrite
   readonly stop: readonly ServiceSpec[]
   readonly identity: readonly string[]
   readonly unseal: boolean
@@ -35,7 +38,7 @@ export const restoreCommand: CommandModule = {
       topic: 'restore',
       summary: 'bring a snapshot back, in place, into a folder, or a whole server',
       description:
-        'With --target: into a folder of its own, where everything lies at its absolute path; of SNAPSHOT:/folder, what is in the folder lies directly in the target. What is there and not in the snapshot stays.\n\n' +
+        'With --target: into a folder of its own, where everything lies at its absolute path; of SNAPSHOT:/folder, what is in the folder lies directly in the target. What is there and not in the snapshot stays. With --delta what is there is compared, byte by byte, and only what differs is read from the repository; --overwrite if-changed takes files of the same size and modification time for unchanged.\n\n' +
         'Without --target, in place: everything is staged beside the live files, databases are opened and checked, and only then both change places. What was there is kept as NAME.before-TIME. The plan is shown first and asked about. A database that a process has open is not replaced unless --stop names the service to stop; one that was running is started again afterwards. Only paths that the config names are replaced, unless --beyond-config says otherwise: a snapshot says itself what it wants to replace. When anything cannot be brought back whole, nothing is changed.\n\n' +
         'With --full, a whole server: from the repository, its password and the unsealing key alone. The config is read out of the snapshot; files, owners, service unit, web server, dependencies, start and health checks follow in steps. What is missing on the machine is said first, with the command that installs it. A recovery that fails or is cut off goes on where it stopped when it is run again. Commands that are run and paths that are replaced come from the snapshot, so from whoever can write to the repository: the plan shows them all, and --yes agrees to all of them unseen. --config brings a config of your own instead.\n\n' +
         'Secrets are unsealed with the private key on this machine (gpg), or with --identity (age). Without one, --target leaves them sealed (exit code 3) and in place refuses.\n\n' +
@@ -43,6 +46,7 @@ export const restoreCommand: CommandModule = {
       arguments: { snapshot: 'latest (the default), the beginning of an ID, or either with :/folder' },
       examples: [
         { run: 'holdfast restore --target /tmp/restore-test --verify', does: 'Try it out' },
+        { run: 'holdfast restore --target /srv/standby --delta', does: 'Bring a copy up to date' },
         { run: 'holdfast restore --dry-run', does: 'What a restore in place would do' },
         { run: 'holdfast restore --component data --stop pm2:my-app', does: 'One component, in place' },
         { run: 'holdfast restore --at 2026-11-01 --path /opt/app/config/bot.json', does: 'One file as it was' },
@@ -67,6 +71,12 @@ export const restoreCommand: CommandModule = {
       .option('-y, --yes', 'in place: do not ask', false)
       .option('--dry-run', 'in place: show the plan, and change nothing', false)
       .option('--verify', 'read every restored file again and compare it', false)
+      .option('--delta', 'with --target: take what is right already from the files that are there', false)
+      .addOption(
+        new Option('--overwrite <which>', 'with --target: which of the files that are there may be replaced')
+          .choices(['always', 'if-changed', 'if-newer', 'never'])
+          .default('always'),
+      )
       .option('--numeric-owner', 'owners by number, also where an account of the stored name exists', false)
       .option(
         '--stop <service>',
@@ -175,6 +185,8 @@ async function restoreInto(
     unseal: options.unseal ? { identities: identitiesOf(invocation, config) } : undefined,
     verify: options.verify,
     numericOwner: options.numericOwner,
+    delta: options.delta,
+    overwrite: options.overwrite,
     observe: invocation.observe({ log: config?.log, summarise: restoreLines }),
     signal,
   })
@@ -276,6 +288,11 @@ function refuseMisplaced({ target, yes, dryRun, stop, unseal, withoutSecrets, ..
   ]
   if (target !== undefined && inPlace.length > 0) {
     throw new CliError('USAGE', `Cannot use ${inPlace.join(', ')} with --target: it is about a restore in place`)
+  }
+  if (target === undefined && (rest.delta || rest.overwrite !== 'always')) {
+    throw new CliError('USAGE', `Cannot use ${rest.delta ? '--delta' : '--overwrite'} in place`, {
+      hint: 'A restore in place replaces everything as a whole, and keeps what was there. Add --target',
+    })
   }
   if (target === undefined && !unseal) {
     throw new CliError('USAGE', 'Cannot use --no-unseal in place', {

@@ -38,7 +38,7 @@ export async function checkData(
   report: Report,
   options: {
     readonly onPack: (done: Amount, total: Amount, pack: PackId, sound: boolean) => void
-    /** Threads to start; by default one for each processor where there is much to read, otherwise none. */
+    /** Threads to start; by default one for each processor where there is much to read, otherwise none. 0: none. */
     readonly threads?: number | undefined
     readonly signal: AbortSignal | undefined
   },
@@ -72,8 +72,8 @@ function inspection(
   bytes: number,
   { signal, threads }: { readonly signal: AbortSignal | undefined; readonly threads?: number | undefined },
 ): PackInspection {
-  const pool =
-    bytes > BYTES_WITHOUT_THREADS || threads !== undefined ? startThreads(repository, threads, signal) : undefined
+  const starts = threads === undefined ? bytes > BYTES_WITHOUT_THREADS : threads > 0
+  const pool = starts ? startThreads(repository, threads, signal) : undefined
   let inline: PackInspector | undefined
   return {
     capacity: pool?.capacity ?? READERS,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
 import {
   namesOf,
   overwrite,
@@ -16,6 +17,8 @@ import { encodePackHeader, type PackedBlob } from '../format/pack-header.ts'
 import { localTimestamp } from '../format/timestamp.ts'
 import { encodeTree, type TreeNode } from '../format/tree.ts'
 import { withFaults } from '../storage/faults.ts'
+import { localStorage } from '../storage/local.ts'
+import { memoryStorage } from '../storage/memory.ts'
 import type { FileName, Storage } from '../storage/storage.ts'
 import { encodeBlob } from './blob-codec.ts'
 import { type CheckOptions, checkRepository } from './check.ts'
@@ -352,6 +355,43 @@ describe('damaged packs', () => {
     assert.deepEqual(codes(findings), ['error pack-damaged'])
     assert.match(findings[0]!.message, /it cannot be read: not permitted$/)
   })
+})
+
+describe('a check with threads', () => {
+  for (const place of ['on disk', 'in memory'] as const) {
+    it(`finds what one without finds, in the same order, ${place}`, async () => {
+      using folder = temporaryFolder()
+      const storage = place === 'on disk' ? localStorage(`${folder.path}/repository`) : memoryStorage()
+      const repository = await testRepository({ storage })
+      const { packs } = await storeBlobs(repository, [
+        ['data', 'one'],
+        ['data', 'two'.repeat(1000)],
+        ['tree', encodeTree([])],
+      ])
+      await storeBlobs(repository, [['data', Buffer.alloc(3_000_000, 'three')]])
+      const both = async () => {
+        const inline = await checkRepository(repository, { readData: true, threads: 0 })
+        const threaded = await checkRepository(repository, { readData: true, threads: 2 })
+        const { index: _, ...rest } = threaded
+        const { index: __, ...expected } = inline
+        assert.deepEqual(rest, expected)
+        return threaded.findings
+      }
+      assert.deepEqual(await both(), [])
+      for (const pack of packs) {
+        const name = { type: 'pack', id: pack } as const
+        const sound = await storage.read(name)
+        for (const at of [0, 17, 40, sound.length - 40, sound.length - 1]) {
+          await overwrite(storage, name, flipped(at)(Buffer.from(sound)))
+          assert.ok((await both()).length > 0, `byte ${at}`)
+        }
+        await overwrite(storage, name, sound.subarray(0, -1))
+        assert.ok((await both()).length > 0)
+        await overwrite(storage, name, sound)
+      }
+      assert.deepEqual(await both(), [])
+    })
+  }
 })
 
 describe('damaged indexes', () => {

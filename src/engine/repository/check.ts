@@ -36,7 +36,7 @@ export interface CheckOptions {
   readonly trees?: boolean
   /** Check only what these snapshots hold, beside keys, index and packs. One that is not there is damage. */
   readonly snapshots?: readonly SnapshotId[]
-  /** To read packs with; by default one for each processor where there is much to read, otherwise none. */
+  /** To read packs with; by default one for each processor where there is much to read, otherwise none. 0: none. */
   readonly threads?: number | undefined
   readonly onFinding?: (finding: CheckFinding) => void
   /** A pack was read to its end. */

@@ -4,7 +4,7 @@ import type { Finding } from '../../application/finding.ts'
 import type { TreeNode } from '../../engine/format/tree.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
-import { type RestoreProblem, type RestoreResult, restore } from '../../engine/restorer/restore.ts'
+import { type Overwrite, type RestoreProblem, type RestoreResult, restore } from '../../engine/restorer/restore.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
@@ -25,6 +25,9 @@ export interface RestoreToTargetOptions {
   readonly unseal?: { readonly identities: readonly string[] } | undefined
   readonly verify?: boolean
   readonly numericOwner?: boolean
+  /** Take what is right already from what is there; see `restore` of the engine. */
+  readonly delta?: boolean
+  readonly overwrite?: Overwrite
   readonly observe: Observer
   readonly signal: AbortSignal
 }
@@ -37,6 +40,8 @@ export interface RestoreReport {
   readonly files: number
   readonly bytes: number
   readonly verifiedFiles: number
+  /** Of the files: those that were kept as they are. */
+  readonly skippedFiles: number
   readonly secrets: number
   readonly milliseconds: number
 }
@@ -55,12 +60,13 @@ export async function restoreToTarget(
         const report = await restoreUnderLock(plain, { ...options, signal: lockSignal ?? signal })
         return { ...report, milliseconds: performance.now() - begun }
       }),
-    ({ snapshot, target, files, bytes, verifiedFiles, secrets, findings }) => ({
+    ({ snapshot, target, files, bytes, verifiedFiles, skippedFiles, secrets, findings }) => ({
       snapshot_id: snapshot,
       target,
       files_restored: files,
       bytes_restored: bytes,
       ...(options.verify ? { files_verified: verifiedFiles } : {}),
+      ...(compares(options) ? { files_skipped: skippedFiles } : {}),
       secrets_unsealed: secrets,
       ...countFindings(findings),
     }),
@@ -102,6 +108,7 @@ export async function restoreUnderLock(
     files: result.files + secrets,
     bytes: result.bytes,
     verifiedFiles: result.verifiedFiles,
+    skippedFiles: result.skippedFiles,
     secrets,
   }
 }
@@ -248,6 +255,8 @@ async function restoreNodes(
       ...(keys ? { select: (destination: Buffer) => selection(destination.toString('latin1'), keys) } : {}),
       ...(options.numericOwner ? { numericOwner: true } : {}),
       ...(options.verify ? { verify: true } : {}),
+      ...(options.delta ? { delta: true } : {}),
+      ...(options.overwrite ? { overwrite: options.overwrite } : {}),
       onProblem: (problem) => find(restoreFinding(problem)),
       onProgress: (phase, done, path) =>
         options.observe({ type: 'progress', phase, done: { ...done }, current: path.toString() }),
@@ -285,4 +294,9 @@ export function restoreFinding({ kind, path: bytes, message }: RestoreProblem): 
     verify: 'The target disk or memory is likely faulty; do not rely on what was restored',
   } as const
   return { severity: 'error', code: codes[kind], path, message, hint: hints[kind] }
+}
+
+/** Whether files may be kept as they are. */
+function compares({ delta, overwrite = 'always' }: RestoreToTargetOptions): boolean {
+  return delta === true || overwrite !== 'always'
 }
