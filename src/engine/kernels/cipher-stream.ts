@@ -197,9 +197,11 @@ export function createBatchOpener(kernels: Kernels, keys: SealingKeys): BatchOpe
         failed.push(i)
       } else if (length >= LONG_MESSAGE) {
         const cipher = createDecipheriv('aes-256-ctr', encrypt, memory.subarray(offset, start))
-        // In pieces: what comes out is garbage that should still be in the cache when its memory is used again.
+        // In pieces: the memory of one is still in the cache when the next one takes it.
         for (let at = start; at < start + length; at += CIPHER_PIECE) {
-          cipher.update(memory.subarray(at, Math.min(at + CIPHER_PIECE, start + length))).copy(memory, at)
+          const plaintext = cipher.update(memory.subarray(at, Math.min(at + CIPHER_PIECE, start + length)))
+          plaintext.copy(memory, at)
+          releaseMemory(plaintext)
         }
       } else {
         const blocks = Math.ceil(length / BLOCK)
@@ -219,7 +221,9 @@ export function createBatchOpener(kernels: Kernels, keys: SealingKeys): BatchOpe
   /** With the counter blocks of these in the place of their key streams. */
   const decrypt = (places: readonly SealedPlace[], used: number): void => {
     if (used === 0) return
-    keyStream.bytes.set(keyStreamCipher.update(keyStream.bytes.subarray(0, used)))
+    const stream = keyStreamCipher.update(keyStream.bytes.subarray(0, used))
+    keyStream.bytes.set(stream)
+    releaseMemory(stream)
     let at = keyStream.offset
     for (const { offset, length } of places) {
       kernels.xor(offset + IV_SIZE, at, length - OVERHEAD)
