@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { parseCron } from '../../src/application/config/cron.ts'
 import { parseDuration } from '../../src/application/config/duration.ts'
 import { createExclusion } from '../../src/application/config/exclude.ts'
@@ -13,6 +16,7 @@ import { parseDefinitions, summarise } from '../../src/application/host/pm2.ts'
 import { parseUnitFile, splitWords, valuesOf } from '../../src/application/host/unit-file.ts'
 import { ageFraming } from '../../src/application/sources/age-framing.ts'
 import { sshIdentity, sshRecipient } from '../../src/application/sources/age-ssh.ts'
+import { DatabasePages } from '../../src/application/sources/database-pages.ts'
 import type { Framing } from '../../src/application/sources/framing.ts'
 import { parseKeyList } from '../../src/application/sources/gpg.ts'
 import { openPgpFraming } from '../../src/application/sources/openpgp-framing.ts'
@@ -34,6 +38,7 @@ import { encodeManifest, parseManifest } from '../../src/operations/manifest.ts'
 import { parseRecord } from '../../src/operations/restore/restore-record.ts'
 import { parseScrubState } from '../../src/operations/scrub/scrub-state.ts'
 import { randomBytes } from '../equipment/random-bytes.ts'
+import { temporaryFolder } from '../equipment/temporary-folder.ts'
 import { assertSame, type FuzzTarget, OF_VALUES, outcomeOf } from './fuzz-target.ts'
 
 // Every parser above the engine: files of the application and of the host, what other programs print, what an operator types.
@@ -182,6 +187,26 @@ function framed(create: () => Framing<unknown>, input: Buffer, size: number): un
   }
   return whole.value
 }
+
+const DATABASE_FOLDER = temporaryFolder({ inMemory: true })
+process.on('exit', () => DATABASE_FOLDER[Symbol.dispose]())
+const DATABASE_FILE = join(DATABASE_FOLDER.path, 'fuzzed.db')
+
+/** Of several levels and with rows that overflow their page, though they are small; one has a list of free pages. */
+const DATABASES = ['utf8', 'utf16le'].map((encoding) => {
+  const path = join(DATABASE_FOLDER.path, `${encoding}.db`)
+  const database = new DatabaseSync(path)
+  database.exec(
+    `PRAGMA page_size = 512; PRAGMA encoding = '${encoding}'; CREATE TABLE t (id INTEGER PRIMARY KEY, a, b TEXT)`,
+  )
+  database.exec('CREATE TABLE w (k TEXT PRIMARY KEY, v BLOB) WITHOUT ROWID; CREATE INDEX i ON t (b)')
+  const insert = database.prepare('INSERT INTO t (a, b) VALUES (?, ?)')
+  for (let i = 0; i < 30; i++) insert.run(i % 3 === 0 ? i * 1.5 : randomBytes(i * 9, i), 'text '.repeat(i % 7))
+  for (let i = 0; i < 8; i++) database.prepare('INSERT INTO w VALUES (?, ?)').run(`key ${i}`, randomBytes(i * 100, i))
+  if (encoding === 'utf8') database.exec('DELETE FROM t WHERE id > 20')
+  database.close()
+  return readFileSync(path)
+})
 
 const MANIFEST = encodeManifest({
   format: 1,
@@ -437,6 +462,27 @@ export const applicationTargets: readonly FuzzTarget[] = [
     },
     memory: { base: 64 * KIB, perByte: 1 },
     share: 16,
+  },
+  {
+    name: 'pages of a database',
+    shape: 'bytes',
+    samples: DATABASES,
+    parse(input, random) {
+      if (input.length < 512) return false
+      // Who looks at pages has found the header sound.
+      writeFileSync(DATABASE_FILE, Buffer.concat([random.pick(DATABASES).subarray(0, 100), input.subarray(100)]))
+      using pages = new DatabasePages(DATABASE_FILE)
+      pages.free()
+      const seen = new Set<number>()
+      let rows = 0
+      for (let root = 1; root <= Math.min(pages.count, 40); root++) {
+        for (const page of pages.tree(root, seen)) if (pages.isTableLeaf(page)) rows += pages.rows(page).rows.length
+      }
+      assert.ok(seen.size <= pages.count)
+      return rows > 0
+    },
+    memory: { base: 4096 * KIB, perByte: 4000 },
+    share: 1,
   },
   {
     name: 'OpenPGP message',

@@ -156,8 +156,9 @@ class FuzzProcess {
     this.#reports = createInterface(this.#child.stdio[3] as Readable)[Symbol.asyncIterator]()
   }
 
+  /** Lets it end by itself, so that it removes its files. */
   end(): void {
-    this.#child.kill('SIGKILL')
+    this.#child.stdin!.end()
   }
 
   async follow(job: FuzzJob, onFinding: (finding: FuzzFinding) => void): Promise<JobEnd> {
@@ -166,7 +167,7 @@ class FuzzProcess {
     let isSilent = false
     const watchdog = setTimeout(() => {
       isSilent = true
-      this.end()
+      this.#child.kill('SIGKILL')
     }, SILENCE)
     this.#child.stdin!.write(`${JSON.stringify(job)}\n`)
     try {
