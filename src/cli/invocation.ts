@@ -8,6 +8,7 @@ import { formatFinding, printEvents } from './event-printer.ts'
 import { unwrapAbort } from './exit-code.ts'
 import { readGlobalOptions } from './global-options.ts'
 import type { Io } from './io.ts'
+import { type JournalRecorder, recordInJournal } from './journal-recorder.ts'
 import { printJsonEvents } from './json-printer.ts'
 import { jsonText } from './json-text.ts'
 import { type LogFile, openLogFile } from './log-file.ts'
@@ -31,6 +32,7 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
         using cleanup = new DisposableStack()
         const screen = cleanup.use(createScreen(io, globals))
         const logs: LogFile[] = []
+        const journals: JournalRecorder[] = []
         const formatComplaint = (finding: Finding) =>
           formatFinding(finding, styleFor(io.colour('stderr')), io.isTerminal('stderr') ? io.columns() : undefined)
         const warn = (message: string, hint?: string) => {
@@ -61,12 +63,15 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
         const signal =
           io.outputClosed === undefined ? interruption.signal : AbortSignal.any([interruption.signal, io.outputClosed])
 
-        const observe: Invocation<unknown>['observe'] = ({ log, summarise } = {}) => {
+        const observe: Invocation<unknown>['observe'] = ({ config, access, summarise } = {}) => {
           const observers: Observer[] = []
-          if (log !== undefined) {
-            const file = cleanup.use(openLogFile(log, { now: io.now, warn }))
+          if (config !== undefined) {
+            const file = cleanup.use(openLogFile(config.log, { now: io.now, warn }))
             logs.push(file)
-            observers.push(file.observe)
+            const ownRepository = access?.location === config.repository
+            const journal = recordInJournal(config, { ownRepository, warn })
+            journals.push(journal)
+            observers.push(file.observe, journal.observe)
           }
           if (globals.json) {
             observers.push(printJsonEvents(io, screen))
@@ -97,6 +102,8 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
           const error = aborted ? asInterruption(caught, reason as EngineError) : caught
           for (const log of logs) log.write('error', describeError(error))
           throw error
+        } finally {
+          for (const journal of journals) await journal.close()
         }
       },
   }

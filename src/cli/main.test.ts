@@ -184,7 +184,10 @@ test('one operation is shown as text, as JSON lines, and logged', async (t) => {
   t.after(() => rmSync(folder, { recursive: true }))
   const log = join(folder, 'app.log')
   const operate: Action<object> = async ({ io, observe }) => {
-    const observer = observe({ log, summarise: ({ files_new }) => [`${files_new} new`] })
+    const observer = observe({
+      config: { log, stateDirectory: folder, repository: '/repository' },
+      summarise: ({ files_new }) => [`${files_new} new`],
+    })
     for (const event of events(io)) observer(event)
   }
   const text = await runWith(['work'], operate)
@@ -210,15 +213,18 @@ test('the error that ended an operation stands in its log', async (t) => {
   t.after(() => rmSync(folder, { recursive: true }))
   const log = join(folder, 'app.log')
   await runWith(['work'], async ({ observe }) => {
-    observe({ log })
+    observe({ config: { log, stateDirectory: folder, repository: '/repository' } })
     throw new EngineError('NO_SPACE', 'Cannot write pack: disk full', { cause: new Error('ENOSPC') })
   })
   assert.match(readFileSync(log, 'utf8'), / error Cannot write pack: disk full; because: ENOSPC\n$/)
 })
 
-test('a log file that cannot be written is a warning', async () => {
+test('a log file that cannot be written is a warning', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-main-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const config = { log: '/dev/null/app.log', stateDirectory: folder, repository: '/repository' }
   const { io, code } = await runWith(['work'], async ({ observe, io }) => {
-    const observer = observe({ log: '/dev/null/app.log' })
+    const observer = observe({ config })
     for (const event of events(io)) observer(event)
   })
   assert.equal(code, 0)

@@ -94,7 +94,7 @@ function openReadOnly(path: string): DatabaseSync {
   }
 }
 
-/** Milliseconds for a journal of years (measured: 9 ms for 5 MB), and damage shows before anything is built on it. */
+/** Milliseconds for a journal of a year, and damage shows before anything is built on it. */
 function assertSound(database: DatabaseSync, path: string): void {
   const problem = database.prepare('PRAGMA quick_check(1)').get()?.quick_check
   if (problem === 'ok') return

@@ -28,9 +28,6 @@ import type {
 } from './journal-record.ts'
 import { type ProofLevel, proofRank } from './proof-level.ts'
 
-/** In `state-dir`. */
-export const JOURNAL_NAME = 'journal.db'
-
 /** More findings of one run help nobody; they are still counted. */
 const FINDINGS_KEPT = 1000
 

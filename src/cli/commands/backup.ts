@@ -115,7 +115,8 @@ async function backupTheApplication(invocation: Invocation<Options>): Promise<Ou
     force,
     ...place,
     observe: invocation.observe({
-      log: config.log,
+      config,
+      access,
       summarise: (summary) => backupLines(summary, { style, width: widthOf(invocation) }),
     }),
     signal,

@@ -65,7 +65,7 @@ async function checkRepository(invocation: Invocation<Options>): Promise<Outcome
         ]),
     ...summaryLines(summary),
   ]
-  const show = invocation.observe({ log: config?.log, summarise })
+  const show = invocation.observe({ config, access, summarise })
   const observe: Observer = (event) => {
     if (event.type !== 'finding' || globals.json) return show(event)
     findings.push(event.finding)

@@ -50,7 +50,7 @@ async function copySnapshots(invocation: Invocation<Options>): Promise<Outcome> 
   const config = await findRepositoryConfig(invocation)
   const from = await sourceAccess(invocation, config)
   const to = await repositoryAccess(invocation, config)
-  const observe = invocation.observe({ log: config?.log, summarise: copyLines })
+  const observe = invocation.observe({ config, access: to, summarise: copyLines })
   const filter = snapshotFilter(options)
   return (await copy(from, to, { names: operands, filter, dryRun: options.dryRun, observe, signal })).outcome
 }

@@ -54,7 +54,7 @@ async function drill(invocation: Invocation<Options>): Promise<Outcome> {
     start: options.start,
     identities: config.unsealIdentities,
     ...(options.dryRun ? { confirm } : {}),
-    observe: options.dryRun ? () => {} : invocation.observe({ log: config.log, summarise }),
+    observe: options.dryRun ? () => {} : invocation.observe({ config, access, summarise }),
     signal,
   })
   return result.outcome === 'declined' ? 'succeeded' : result.outcome

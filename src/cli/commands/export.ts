@@ -46,7 +46,7 @@ async function exportTo(invocation: Invocation<Options>): Promise<Outcome> {
     directory: resolve(io.cwd, operands[1]!),
     replace: options.replace,
     config,
-    observe: invocation.observe({ log: config?.log, summarise }),
+    observe: invocation.observe({ config, access, summarise }),
     signal,
   })
   return outcome

@@ -151,7 +151,7 @@ async function forgetSnapshots(invocation: Invocation<Options>): Promise<Outcome
   const summarise = (summary: FinishedSummary) => forgetLines(summary)
   const show: Observer = globals.json
     ? jsonObserver(invocation, operands.length > 0 || options.prune)
-    : invocation.observe({ log: config?.log, summarise })
+    : invocation.observe({ config, access, summarise })
   const { outcome } = await forget(access, {
     names: operands,
     filter: snapshotFilter(options),

@@ -51,7 +51,7 @@ async function importFrom(invocation: Invocation<Options>): Promise<Outcome> {
   const { outcome } = await importFolders(config, access, {
     directory: resolve(io.cwd, operands[0]!),
     dryRun: options.dryRun,
-    observe: invocation.observe({ log: options.dryRun ? undefined : config.log, summarise }),
+    observe: invocation.observe({ config: options.dryRun ? undefined : config, access, summarise }),
     signal,
   })
   return outcome

@@ -190,7 +190,7 @@ async function newKey(invocation: Invocation<NewOptions>) {
 async function addPassword(invocation: Invocation<NewOptions>): Promise<Outcome> {
   const { keys, config, access } = await load(invocation)
   const summarise = ({ key }: { readonly key?: unknown }) => [`Added key ${shortId(String(key))}`]
-  const observe = invocation.observe({ log: config?.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   const added = await newKey(invocation)
   return (await keys.keyAdd(access, { ...added, observe, signal: invocation.signal })).outcome
 }
@@ -200,7 +200,7 @@ async function changePassword(invocation: Invocation<NewOptions>): Promise<Outco
   const summarise = ({ key }: { readonly key?: unknown }) => [
     `The password is changed; its key is ${shortId(String(key))}`,
   ]
-  const observe = invocation.observe({ log: config?.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   const changed = await newKey(invocation)
   return (await keys.keyPasswd(access, { ...changed, observe, signal: invocation.signal })).outcome
 }
@@ -209,7 +209,7 @@ async function removePassword(invocation: Invocation<object>): Promise<Outcome> 
   const { operands, signal } = invocation
   const { keys, config, access } = await load(invocation)
   const summarise = ({ key }: { readonly key?: unknown }) => [`Removed key ${shortId(String(key))}`]
-  const observe = invocation.observe({ log: config?.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   return (await keys.keyRemove(access, { name: operands[0]!, observe, signal })).outcome
 }
 

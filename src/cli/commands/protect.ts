@@ -83,13 +83,14 @@ async function backUpAndCheck(
     reason: isNew ? 'first backup' : undefined,
     ...(options.hostRoot === undefined ? {} : { hostRoot: resolve(io.cwd, options.hostRoot) }),
     observe: invocation.observe({
-      log: config.log,
+      config,
+      access,
       summarise: (summary) => backupLines(summary, { style, width }),
     }),
     signal,
   })
   screen.say('')
-  const observe = invocation.observe({ log: config.log, summarise: summaryLines })
+  const observe = invocation.observe({ config, access, summarise: summaryLines })
   const { outcome } = await check(access, { readData: isNew, observe, signal })
   if (outcome === 'failed') return outcome
   if (!globals.json) {

@@ -39,7 +39,8 @@ async function pruneRepository(invocation: Invocation<Options>): Promise<Outcome
   const config = await findRepositoryConfig(invocation)
   const access = await repositoryAccess(invocation, config)
   const observe = invocation.observe({
-    log: config?.log,
+    config,
+    access,
     summarise: (summary) => [
       ...pruneLines(summary),
       ...(options.dryRun ? ['Nothing was changed: this was a dry run'] : []),

@@ -101,7 +101,7 @@ async function repairIndex(invocation: Invocation<IndexOptions>): Promise<Outcom
       `Index files: ${index_files_written} written, ${index_files_removed} removed`,
     ]
   }
-  const observe = invocation.observe({ log: config?.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   return (await operation.repairIndex(access, { ...options, observe, signal })).outcome
 }
 
@@ -119,7 +119,7 @@ async function repairPacks(invocation: Invocation<PacksOptions>): Promise<Outcom
     if (options.dryRun) return [`Would salvage ${blobs}`, DRY_RUN]
     return [`Salvaged ${blobs}; removed ${counted(packs_removed, 'pack')}`]
   }
-  const observe = invocation.observe({ log: config?.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   const copiesTo = resolve(io.cwd, options.copiesTo)
   const { dryRun } = options
   return (await operation.repairPacks(access, { packs: operands, copiesTo, dryRun, observe, signal })).outcome
@@ -141,7 +141,7 @@ async function repairSnapshots(invocation: Invocation<SnapshotsOptions>): Promis
     if (options.dryRun) return [`Would repair ${changed_snapshots} ${of}`, DRY_RUN]
     return [`Repaired ${repaired.length} ${of}, removed ${removed.length}`]
   }
-  const observe = invocation.observe({ log: config?.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   const { forget, dryRun } = options
   const filter = snapshotFilter(options)
   return (await operation.repairSnapshots(access, { names: operands, filter, forget, dryRun, observe, signal })).outcome

@@ -187,7 +187,7 @@ async function restoreInto(
     numericOwner: options.numericOwner,
     delta: options.delta,
     overwrite: options.overwrite,
-    observe: invocation.observe({ log: config?.log, summarise: restoreLines }),
+    observe: invocation.observe({ config, access, summarise: restoreLines }),
     signal,
   })
   return outcome
@@ -238,7 +238,7 @@ async function restoreLive(
       show(plan)
       return options.yes || confirm(invocation, 'Replace the live files?', false)
     },
-    observe: invocation.observe({ log: config.log, summarise: restoreLines }),
+    observe: invocation.observe({ config, access, summarise: restoreLines }),
     signal,
   })
   return outcome === 'declined' ? 'interrupted' : outcome

@@ -51,7 +51,7 @@ async function scrubRepository(invocation: Invocation<Options>): Promise<Outcome
     })
   }
   if (config && options.stateFile === undefined) await mkdir(config.stateDirectory, { recursive: true, mode: 0o700 })
-  const observe = invocation.observe({ log: config?.log, summarise: scrubLines })
+  const observe = invocation.observe({ config, access, summarise: scrubLines })
   return (await scrub(access, { within: approximateSeconds(duration) * 1000, stateFile, observe, signal })).outcome
 }
 

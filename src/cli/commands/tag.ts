@@ -64,7 +64,8 @@ async function tagSnapshots(invocation: Invocation<Options>): Promise<Outcome> {
   const config = await findRepositoryConfig(invocation)
   const access = await repositoryAccess(invocation, config)
   const show = invocation.observe({
-    log: config?.log,
+    config,
+    access,
     summarise: ({ changed_snapshots }) => [
       `${dryRun ? 'Would change' : 'Changed'} the tags of ${counted(Number(changed_snapshots), 'snapshot')}`,
     ],

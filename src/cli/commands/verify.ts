@@ -42,7 +42,7 @@ async function verify(invocation: Invocation<Options>): Promise<Outcome> {
   const config = await requireConfig(invocation)
   const access = await repositoryAccess(invocation, config)
   const choice = await snapshotChoice(operands[0], { ...options, host: [], tag: [] }, config)
-  const observe = invocation.observe({ log: config.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   return (await verifyApplication(access, { config, choice, readData: options.readData, observe, signal })).outcome
 }
 

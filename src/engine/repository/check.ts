@@ -18,6 +18,8 @@ export interface CheckReport {
   readonly findings: readonly CheckFinding[]
   readonly errors: number
   readonly snapshots: number
+  /** Those that could be read. */
+  readonly readable: readonly SnapshotId[]
   readonly packs: number
   readonly blobs: number
   /** Bytes of packs that were read again; 0 without `readData`. */
@@ -96,6 +98,7 @@ export async function checkRepository(repository: Repository, options: CheckOpti
     findings,
     errors: findings.filter(({ severity }) => severity === 'error').length,
     snapshots: roots.length,
+    readable: roots.map(({ snapshot }) => snapshot),
     packs: index.packCount,
     blobs: index.blobCount,
     bytesRead,

@@ -24,6 +24,7 @@ import { appSnapshots, appTag, componentTag, PARTIAL } from '../app-snapshots.ts
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
 import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
+import { snapshotRecord } from '../journal/snapshot-record.ts'
 import { type Manifest, SELF } from '../manifest.ts'
 import { runOperation } from '../run-operation.ts'
 import { readManifest } from '../snapshot-files.ts'
@@ -34,6 +35,7 @@ import { backupSummary, snapshotSummary } from './backup-summary.ts'
 import { type CaptureContext, type ComponentCapture, captureComponent, isInside } from './capture-components.ts'
 import { describeSnapshot } from './describe-snapshot.ts'
 import { inspectSnapshot } from './inspect-snapshot.ts'
+import { copyOfJournal } from './journal-copy.ts'
 import { keyFilesOf, leftOutOf } from './left-out.ts'
 import { newestWhole, type PreviousSnapshot, previousDatabases, previousSeal } from './previous-snapshot.ts'
 import { type SecretFile, sealSecrets } from './seal-secrets.ts'
@@ -166,6 +168,7 @@ class ApplicationBackup {
     if (archived.nodes.length === 0 && seals.archives.length === 0) throw this.#nothing()
 
     observe({ type: 'phase', phase: 'publish' })
+    const journal = await copyOfJournal(this.#config, work.path, (finding) => this.#find(finding))
     const { tree, manifest } = await describeSnapshot(
       {
         config: this.#config,
@@ -175,6 +178,7 @@ class ApplicationBackup {
         captures: captured.list,
         archived,
         seals,
+        journal,
         findings: this.#findings,
       },
       { sink: writer, store, onFinding: (finding) => this.#find(finding), signal },
@@ -182,10 +186,12 @@ class ApplicationBackup {
     await writer.finish()
     const snapshot = this.#snapshot(tree, archived, writer, previous)
     const id = await writeSnapshot(repository, snapshot, signal)
+    const stored = { id, snapshot }
+    observe({ type: 'snapshot', news: { kind: 'saved', record: snapshotRecord(stored, manifest) } })
 
     for (const finding of await placeRecoveryProgram(plain.storage, signal)) this.#find(finding)
     observe({ type: 'phase', phase: 'verify' })
-    await this.#inspect(plain, { id, snapshot }, snapshots)
+    await this.#inspect(plain, stored, snapshots)
     return {
       outcome: this.#outcome(),
       snapshot: id,
@@ -201,13 +207,19 @@ class ApplicationBackup {
 
   /** The snapshot is there: whatever keeps it from being inspected is said of it, and does not take it back. */
   async #inspect(plain: Repository, stored: StoredSnapshot, older: readonly StoredSnapshot[]): Promise<void> {
-    const { signal } = this.#options
+    const { signal, observe } = this.#options
+    const evidence = { operation: 'backup' }
     try {
       // What counts is what lies in the storage, not a copy that is kept elsewhere.
       const inStorage = { ...plain, storage: withoutCache(plain.storage) }
-      for (const finding of await inspectSnapshot(inStorage, stored, { config: this.#config, older, signal })) {
-        this.#find(finding)
-      }
+      const findings = await inspectSnapshot(inStorage, stored, { config: this.#config, older, signal })
+      for (const finding of findings) this.#find(finding)
+      const isDamaged = findings.some(({ severity }) => severity === 'error')
+      const what = { snapshot: stored.id, at: new Date(), evidence }
+      observe({
+        type: 'snapshot',
+        news: isDamaged ? { kind: 'damaged', ...what } : { kind: 'proven', level: 'checked', ...what },
+      })
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof CodedError)) throw error

@@ -12,6 +12,7 @@ import type { Timestamp } from '../../engine/format/timestamp.ts'
 import { encodeTree, type TreeNode } from '../../engine/format/tree.ts'
 import { currentUser } from '../../engine/os/current-user.ts'
 import { OperationError } from '../error.ts'
+import { JOURNAL } from '../journal/journal-of.ts'
 import {
   CONFIG,
   encodeManifest,
@@ -23,6 +24,7 @@ import {
 } from '../manifest.ts'
 import { VERSION } from '../version.ts'
 import type { ComponentCapture } from './capture-components.ts'
+import { storePages } from './journal-copy.ts'
 import { type SealedArchive, type SealResult, storeStream } from './seal-secrets.ts'
 
 /** What a backup has stored by the time it describes itself. */
@@ -35,6 +37,8 @@ export interface StoredParts {
   readonly captures: readonly ComponentCapture[]
   readonly archived: ArchiveResult
   readonly seals: SealResult
+  /** A copy of the journal; undefined when there is none to be had. */
+  readonly journal: Buffer | undefined
   /** All findings until now. */
   readonly findings: readonly Finding[]
   /** Where and by whom the backup was made, if not here and by us. */
@@ -82,6 +86,10 @@ export async function describeSnapshot(
   }
   await add(CONFIG, Buffer.from(config.text))
   for (const archive of seals.archives) files.set(archive.name, archive)
+  if (parts.journal !== undefined) {
+    const stored = await storePages(sink, parts.journal)
+    files.set(JOURNAL, { name: JOURNAL, ...stored, sha256: hashId(parts.journal) })
+  }
   const manifest = manifestOf(parts, outerTree, files, findings)
   const encoded = encodeManifest(manifest)
   await add(MANIFEST, encoded)

@@ -22,6 +22,8 @@ export interface InspectOptions {
   readonly config: Pick<Config, 'unsealIdentities'>
   /** Snapshots of the application before this one, oldest first. */
   readonly older: readonly StoredSnapshot[]
+  /** A key was at hand for this sealed archive, and it was read to its end. */
+  readonly onSealOpened?: (name: string) => void
   readonly signal: AbortSignal
 }
 
@@ -83,7 +85,7 @@ async function inspectSeals(
   repository: IndexedRepository,
   { snapshot }: StoredSnapshot,
   manifest: Manifest,
-  { config, signal }: InspectOptions,
+  { config, onSealOpened, signal }: InspectOptions,
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const name of manifest.secrets?.archives ?? []) {
@@ -104,6 +106,7 @@ async function inspectSeals(
         broken(`The sealed archive ${name} is not the one that the manifest names`)
         continue
       }
+      if (files !== undefined) onSealOpened?.(name)
       const base = manifest.secrets?.base ?? '/'
       const sealed = new Set(files?.map((file) => posix.join(base, file)))
       const missing = (manifest.secrets?.files ?? []).filter((file) => !sealed.has(file.path))

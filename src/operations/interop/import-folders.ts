@@ -16,6 +16,7 @@ import { appSnapshots, appTag } from '../app-snapshots.ts'
 import { snapshotSummary } from '../backup/backup-summary.ts'
 import { describeSnapshot } from '../backup/describe-snapshot.ts'
 import type { Observer, Outcome } from '../event.ts'
+import { snapshotRecord } from '../journal/snapshot-record.ts'
 import { SELF } from '../manifest.ts'
 import { countFindings } from '../restore/restore-to-target.ts'
 import { requireLock } from '../run-in-repository.ts'
@@ -175,7 +176,7 @@ class Import {
     }
     const { username, uid, gid } = currentUser()
     const host = folder.server ?? hostname()
-    const { tree } = await describeSnapshot(
+    const { tree, manifest } = await describeSnapshot(
       {
         config,
         time,
@@ -184,6 +185,7 @@ class Import {
         captures,
         archived,
         seals,
+        journal: undefined,
         findings: own,
         host,
         user: folder.by,
@@ -192,22 +194,24 @@ class Import {
     )
     await writer.finish()
     const paths = archived.targets.map(({ path }) => path.toString())
-    return writeSnapshot(
-      repository,
-      {
-        time,
-        tree,
-        paths: paths.length > 0 ? paths : [`/${SELF}`],
-        hostname: host,
-        username,
-        uid,
-        gid,
-        excludes: [],
-        tags: [appTag(config.app), IMPORTED, tag],
-        programVersion: PROGRAM_VERSION,
-        summary: snapshotSummary(time, archived.counts, writer.totals),
-      },
-      signal,
-    )
+    const snapshot = {
+      time,
+      tree,
+      paths: paths.length > 0 ? paths : [`/${SELF}`],
+      hostname: host,
+      username,
+      uid,
+      gid,
+      excludes: [],
+      tags: [appTag(config.app), IMPORTED, tag],
+      programVersion: PROGRAM_VERSION,
+      summary: snapshotSummary(time, archived.counts, writer.totals),
+    }
+    const id = await writeSnapshot(repository, snapshot, signal)
+    this.#options.observe({
+      type: 'snapshot',
+      news: { kind: 'saved', record: snapshotRecord({ id, snapshot }, manifest) },
+    })
+    return id
   }
 }

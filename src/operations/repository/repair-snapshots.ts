@@ -52,6 +52,7 @@ export async function repairSnapshots(
       }
       if (dryRun) return { outcome: 'succeeded', plan, done: undefined }
       const done = await applyRepairSnapshots(indexed, plan, { signal })
+      for (const snapshot of done.removed) observe({ type: 'snapshot', news: { kind: 'forgotten', snapshot } })
       const isLeft =
         stays.length > 0 || plan.repairs.some(({ before, after }) => !after && !plan.remove.includes(before.id))
       return { outcome: isLeft ? 'incomplete' : 'succeeded', plan, done }

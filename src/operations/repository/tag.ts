@@ -32,7 +32,11 @@ export async function tag(
         files += 1
         progress({ files, bytes: 0 }, total)
       }
-      return { outcome: 'succeeded', plan, ...(await applyTags(repository, plan, { signal, onChanged })) }
+      const { changed } = await applyTags(repository, plan, { signal, onChanged })
+      for (const { from, to } of changed) {
+        observe({ type: 'snapshot', news: { kind: 'renamed', snapshot: from, to } })
+      }
+      return { outcome: 'succeeded', plan, changed }
     },
     ({ plan, changed }) => ({ dry_run: dryRun, changed_snapshots: plan.changes.length, changed }),
   )

@@ -5,7 +5,7 @@ import type { Observer, Outcome } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
 import { applyInPlace, type InPlaceReport } from './apply-in-place.ts'
 import { type InPlacePlan, type PlanInPlaceOptions, planInPlace } from './plan-in-place.ts'
-import { countFindings } from './restore-to-target.ts'
+import { countFindings, restoredNews } from './restore-to-target.ts'
 import { chooseSnapshot, type SnapshotChoice } from './snapshot-choice.ts'
 
 export interface RestoreInPlaceOptions {
@@ -57,6 +57,8 @@ export async function restoreInPlace(
         const begun = performance.now()
         const report = await applyInPlace(chosen, plan, inner)
         const incomplete = report.findings.some(({ severity }) => severity === 'error')
+        const isWhole = !components?.length && !options.paths?.length && !options.withoutSecrets
+        if (!incomplete && isWhole) observe({ type: 'snapshot', news: restoredNews(chosen, report) })
         return {
           outcome: incomplete ? 'incomplete' : 'succeeded',
           plan,

@@ -7,7 +7,7 @@ import type { Repository } from '../../engine/repository/repository.ts'
 import { type Overwrite, type RestoreProblem, type RestoreResult, restore } from '../../engine/restorer/restore.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
-import type { Observer, Outcome } from '../event.ts'
+import type { Observer, Outcome, SnapshotNews } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
 import { findNode, pathParts } from '../snapshot-files.ts'
 import { type ChosenSnapshot, chooseSnapshot, refuseDamagedManifest, type SnapshotChoice } from './snapshot-choice.ts'
@@ -100,8 +100,11 @@ export async function restoreUnderLock(
   const secrets = await secretsInto(target, chosen, wanted, options, find)
   options.observe({ type: 'phase', phase: 'restore' })
   const result = await restoreNodes(chosen, target, wanted, options, find)
+  const outcome = findings.some(({ severity }) => severity === 'error') ? 'incomplete' : 'succeeded'
+  const isWhole = wanted === undefined && options.subfolder === undefined
+  if (outcome === 'succeeded' && isWhole) options.observe({ type: 'snapshot', news: restoredNews(chosen, result) })
   return {
-    outcome: findings.some(({ severity }) => severity === 'error') ? 'incomplete' : 'succeeded',
+    outcome,
     snapshot: chosen.stored.id,
     target,
     findings,
@@ -111,6 +114,15 @@ export async function restoreUnderLock(
     skippedFiles: result.skippedFiles,
     secrets,
   }
+}
+
+/** Everything of the snapshot was written to disk again, each piece held against its hash. */
+export function restoredNews(
+  { stored }: ChosenSnapshot,
+  { files, bytes }: { readonly files: number; readonly bytes: number },
+): SnapshotNews {
+  const evidence = { operation: 'restore', files, bytes }
+  return { kind: 'proven', snapshot: stored.id, level: 'restored', at: new Date(), evidence }
 }
 
 /** What the backup itself could not store of what is wanted: it was asked for, and does not come back. */

@@ -49,6 +49,9 @@ export async function forget(
         const message = `Snapshot ${id.slice(0, 8)} could not be removed: ${error.message}`
         observe({ type: 'finding', finding: { severity: 'error', code: 'snapshot-not-removed', message } })
       }
+      for (const snapshot of done?.removed ?? []) {
+        observe({ type: 'snapshot', news: { kind: 'forgotten', snapshot } })
+      }
       if (done && done.failed.length > 0) return { outcome: 'incomplete', plan, done, prune: undefined }
       const without = new Set<SnapshotId>(plan.remove.map(({ id }) => id))
       const prune =

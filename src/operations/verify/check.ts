@@ -3,7 +3,7 @@ import { type CheckReport, checkRepository } from '../../engine/repository/check
 import type { CheckFinding } from '../../engine/repository/check-finding.ts'
 import { choosePacks, type PackSubset } from '../../engine/repository/pack-subset.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
-import type { Observer } from '../event.ts'
+import type { Observer, SnapshotNews } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
 
 export interface CheckRunReport extends CheckReport {
@@ -32,6 +32,7 @@ export async function check(
           onProgress: (phase, done, total) => observe({ type: 'progress', phase, done, ...(total ? { total } : {}) }),
           signal: lockSignal ?? signal,
         })
+        for (const news of newsOf(report, readData && subset === undefined)) observe({ type: 'snapshot', news })
         return { ...report, outcome: report.errors > 0 ? 'failed' : 'succeeded' }
       }),
     ({ errors, snapshots, packs, blobs, bytesRead, findings }) => ({
@@ -44,6 +45,20 @@ export async function check(
       read_data: readData || subset !== undefined,
     }),
   )
+}
+
+/** What the check says of each snapshot: with damage anywhere, nothing good of any. */
+function newsOf({ errors, readable, findings, bytesRead }: CheckReport, allRead: boolean): SnapshotNews[] {
+  const at = new Date()
+  if (errors === 0) {
+    const level = allRead ? 're-read' : 'checked'
+    const evidence = { operation: 'check', ...(allRead ? { bytes_read: bytesRead } : {}) }
+    return readable.map((snapshot) => ({ kind: 'proven', snapshot, level, at, evidence }))
+  }
+  const damaged = findings.flatMap(({ severity, facts }) =>
+    severity === 'error' && typeof facts.snapshot === 'string' ? [facts.snapshot] : [],
+  )
+  return [...new Set(damaged)].map((snapshot) => ({ kind: 'damaged', snapshot, at, evidence: { operation: 'check' } }))
 }
 
 /** A hint is a warning: nothing is lost. */

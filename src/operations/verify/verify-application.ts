@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
+import type { ProofLevel } from '../../application/journal/proof-level.ts'
 import { verifyDatabase } from '../../application/sources/sqlite.ts'
 import { CodedError } from '../../engine/error.ts'
 import { checkRepository } from '../../engine/repository/check.ts'
@@ -10,7 +11,7 @@ import { restore } from '../../engine/restorer/restore.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots } from '../app-snapshots.ts'
 import { inspectSnapshot } from '../backup/inspect-snapshot.ts'
-import type { Observer } from '../event.ts'
+import type { Observer, SnapshotNews } from '../event.ts'
 import type { Manifest } from '../manifest.ts'
 import { countFindings, restoreFinding } from '../restore/restore-to-target.ts'
 import { type ChosenSnapshot, chooseSnapshot, type SnapshotChoice } from '../restore/snapshot-choice.ts'
@@ -65,8 +66,11 @@ export async function verifyApplication(access: RepositoryAccess, options: Verif
 class Verification {
   readonly #options: VerifyOptions
   readonly #findings: Finding[] = []
-  /** Something is wrong that the backup did not say. */
+  /** Something is wrong that the backup did not say: anywhere in the repository, or with the snapshot. */
   #failed = false
+  #snapshotFailed = false
+  #isReading = false
+  #sealsOpened = 0
 
   constructor(options: VerifyOptions) {
     this.#options = options
@@ -90,7 +94,11 @@ class Verification {
     observe({ type: 'phase', phase: 'inspect' })
     const before = older.filter(({ snapshot }) => snapshot.time.ns < stored.snapshot.time.ns)
     await this.#attempt(async () => {
-      for (const finding of await inspectSnapshot(plain, stored, { config, older: before, signal })) this.#find(finding)
+      const onSealOpened = () => {
+        this.#sealsOpened += 1
+      }
+      const options = { config, older: before, onSealOpened, signal }
+      for (const finding of await inspectSnapshot(plain, stored, options)) this.#find(finding)
     })
     for (const finding of componentsNotHeld(config, manifest)) this.#find(finding)
     await this.#attempt(() => verifyManifest(chosen, (finding) => this.#find(finding), signal))
@@ -98,6 +106,7 @@ class Verification {
       verifyManifestSignature(chosen, config.sign, (finding) => this.#find(finding), signal),
     )
     const databases = await this.#openDatabases(chosen)
+    for (const news of this.#news(chosen, databases)) observe({ type: 'snapshot', news })
     return {
       outcome: this.#outcome(),
       snapshot: stored.id,
@@ -113,8 +122,31 @@ class Verification {
     return this.#findings.some(({ severity }) => severity === 'error') ? 'incomplete' : 'succeeded'
   }
 
+  /** What is proven by now. `opened` only when something was, and everything that there is. */
+  #news({ stored: { id: snapshot }, manifest }: ChosenSnapshot, databases: number): SnapshotNews[] {
+    const at = new Date()
+    const archives = manifest?.secrets?.archives.length ?? 0
+    const evidence = {
+      operation: 'verify',
+      databases_opened: databases,
+      databases: manifest?.databases.length ?? 0,
+      seals_opened: this.#sealsOpened,
+      seals: archives,
+    }
+    if (this.#snapshotFailed) return [{ kind: 'damaged', snapshot, at, evidence }]
+    const isOpened =
+      databases + archives > 0 && databases === evidence.databases && this.#sealsOpened === evidence.seals
+    const levels: ProofLevel[] = ['checked']
+    if (this.#options.readData && !this.#failed) levels.push('re-read')
+    if (isOpened) levels.push('opened')
+    return levels.map((level) => ({ kind: 'proven', snapshot, level, at, evidence }))
+  }
+
   #find(finding: Finding): void {
-    if (finding.severity === 'error') this.#failed = true
+    if (finding.severity === 'error') {
+      this.#failed = true
+      if (!this.#isReading) this.#snapshotFailed = true
+    }
     this.#note(finding)
   }
 
@@ -142,12 +174,14 @@ class Verification {
   async #readAll(plain: Repository): Promise<void> {
     const { observe, signal } = this.#options
     observe({ type: 'phase', phase: 're-read' })
+    this.#isReading = true // what is damaged there need not be of this snapshot; that shows when it is inspected
     await checkRepository(plain, {
       readData: true,
       onFinding: (finding) => this.#find(checkFinding(finding)),
       onProgress: (phase, done, total) => observe({ type: 'progress', phase, done, ...(total ? { total } : {}) }),
       signal,
     })
+    this.#isReading = false
   }
 
   /** Each database as the repository holds it now, restored one by one into a private folder, opened and checked. */
