@@ -11,6 +11,7 @@ import { dumpCommand } from './commands/dump.ts'
 import { exportCommand } from './commands/export.ts'
 import { findCommand } from './commands/find.ts'
 import { forgetCommand } from './commands/forget.ts'
+import { historyCommand } from './commands/history.ts'
 import { importCommand } from './commands/import.ts'
 import { initCommand } from './commands/init.ts'
 import { keyCommand } from './commands/key.ts'
@@ -22,6 +23,7 @@ import { restoreCommand } from './commands/restore.ts'
 import { scrubCommand } from './commands/scrub.ts'
 import { snapshotsCommand } from './commands/snapshots.ts'
 import { statsCommand } from './commands/stats.ts'
+import { statusCommand } from './commands/status.ts'
 import { tagCommand } from './commands/tag.ts'
 import { unlockCommand } from './commands/unlock.ts'
 import { verifyCommand } from './commands/verify.ts'
@@ -32,6 +34,8 @@ export const commandModules: readonly CommandModule[] = [
   protectCommand,
   initCommand,
   backupCommand,
+  statusCommand,
+  historyCommand,
   snapshotsCommand,
   lsCommand,
   findCommand,

@@ -18,8 +18,8 @@ export function nextSteps(configFile: string, app: string, cwd: string): string[
   return [
     '  Try the restore, into a folder of its own:',
     `    ${commandFor(`restore --target ${target}`, configFile, cwd)}`,
-    '  See what is there:',
-    `    ${commandFor('snapshots', configFile, cwd)}`,
+    '  See what is there, and whether it can be brought back:',
+    `    ${commandFor('status', configFile, cwd)}`,
     '  Let it run by itself, every night at two, in crontab:',
     `    0 2 * * * ${quoted(PROGRAM)} backup --quiet --config ${quoted(configFile)}`,
   ]
