@@ -236,7 +236,7 @@ async function escrow(invocation: Invocation<EscrowOptions>): Promise<Outcome> {
       ...recipients.map((recipient) => `  for ${escapeText(recipient)}`),
     ]
   }
-  const observe = invocation.observe({ log: config?.log, summarise })
+  const observe = invocation.observe({ config, access, summarise })
   if (options.remove) return (await removeEscrow(access, { observe, signal })).outcome
   const { readRecipient } = await import('../recipient-options.ts')
   const named = options.recipient.map((text) => readRecipient(text, io.cwd))

@@ -3,13 +3,13 @@ import type { Config } from '../../application/config/config.ts'
 import { parseConfig } from '../../application/config/load-config.ts'
 import type { Finding } from '../../application/finding.ts'
 import type { ApplicationCheck } from '../../application/host/health.ts'
-import { JOURNAL_NAME } from '../../application/journal/journal.ts'
 import { CodedError } from '../../engine/error.ts'
 import { findAccount, groupName } from '../../engine/os/accounts.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, OperationEvent, Outcome } from '../event.ts'
+import { journalOf } from '../journal/journal-of.ts'
 import { type EventRecorder, recordEvents } from '../journal/record-events.ts'
 import type { InPlaceReport } from '../restore/apply-in-place.ts'
 import { presence } from '../restore/plan-in-place.ts'
@@ -250,7 +250,7 @@ function lateJournal(observe: Observer) {
           type: 'finding',
           finding: { severity: 'warning', code: 'not-in-journal', message, ...(hint === undefined ? {} : { hint }) },
         })
-      const path = posix.join(config.stateDirectory, JOURNAL_NAME)
+      const path = journalOf(config)
       recorder = recordEvents(path, { ownRepository: config.repository === location, warn })
       for (const event of early.splice(0)) recorder.observe(event)
     },
