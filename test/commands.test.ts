@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { acquireLock } from '../src/engine/repository/locks.ts'
+import { openRepository } from '../src/engine/repository/repository.ts'
+import { localStorage } from '../src/engine/storage/local.ts'
+import { backUp } from './equipment/path-operations.ts'
 import { randomBytes } from './equipment/random-bytes.ts'
 import { cheapRepository, protectedApplication } from './equipment/scratch-application.ts'
 import { temporaryFolder } from './equipment/temporary-folder.ts'
@@ -73,6 +77,84 @@ test('a reader that goes away ends the program quietly', async () => {
   const { code, err } = await ended
   assert.ok(code === 141 || code === 0)
   assert.equal(err, '')
+})
+
+test('a signal ends the wait of every command for a lock, which then leaves none of its own', async () => {
+  using folder = temporaryFolder()
+  const repository = join(folder.path, 'repository')
+  await cheapRepository(repository)
+  const opened = await openRepository(localStorage(repository), { password: PASSWORD })
+  await using lock = await acquireLock(opened, { exclusive: true })
+  const held = readdirSync(join(repository, 'locks'))
+  const commands = [
+    ['prune'],
+    ['check'],
+    ['forget', '--keep-last', '1'],
+    ['tag', '--add', 'x'],
+    ['repair', 'index'],
+    ['stats'],
+    ['dump', '/'],
+  ]
+  await Promise.all(
+    commands.map(async (command) => {
+      const { child, ended } = start(folder.path, ['-r', repository, '--retry-lock', '1h', ...command])
+      let said = ''
+      child.stderr!.on('data', (text) => {
+        said += String(text)
+      })
+      while (!said.includes('waiting for up to') && child.exitCode === null) await sleep(20)
+      child.kill('SIGTERM')
+      const { code, err } = await ended
+      assert.equal(code, 130, `${command.join(' ')}: ${err}`)
+      assert.match(err, /Interrupted by SIGTERM/)
+    }),
+  )
+  assert.deepEqual(readdirSync(join(repository, 'locks')), held)
+  assert.ok(!lock.signal.aborted)
+})
+
+test('Ctrl-C in the middle of a prune or a copy gives the locks back and loses nothing', async () => {
+  using folder = temporaryFolder()
+  const [repository, other, source] = ['repository', 'other', 'source'].map((name) => join(folder.path, name)) as [
+    string,
+    string,
+    string,
+  ]
+  for (const each of [repository, other]) await cheapRepository(each)
+  mkdirSync(source)
+  for (let i = 0; i < 24; i += 1) writeFileSync(join(source, `${i}`), randomBytes(4 * 1024 * 1024, i))
+  await backUp(repository, [source], { host: 'all' })
+  for (let i = 0; i < 24; i += 4) rmSync(join(source, `${i}`))
+  await backUp(repository, [source], { host: 'most' })
+  const forgotten = await start(folder.path, [
+    '-r',
+    repository,
+    'forget',
+    '--host',
+    'all',
+    '--unsafe-allow-remove-all',
+    '-q',
+  ]).ended
+  assert.equal(forgotten.code, 0, forgotten.err)
+  const password = join(folder.path, 'password')
+  writeFileSync(password, PASSWORD, { mode: 0o600 })
+  const copying = ['-r', other, 'copy', '--from-repo', repository, '--from-password-file', password]
+  for (const [command, changing] of [
+    [copying, other],
+    [['-r', repository, 'prune', '--max-unused', '0'], repository],
+  ] as const) {
+    const before = packsIn(changing)
+    const { child, ended } = start(folder.path, command)
+    while (packsIn(changing) === before && child.exitCode === null) await sleep(10)
+    child.kill('SIGINT')
+    const { code, err } = await ended
+    assert.equal(code, 130, `${command.join(' ')}: ${err}`)
+    for (const each of [repository, other]) {
+      assert.deepEqual(readdirSync(join(each, 'locks')), [])
+      const check = await start(folder.path, ['-r', each, 'check', '--read-data']).ended
+      assert.equal(check.code, 0, check.err)
+    }
+  }
 })
 
 function packsIn(repository: string): number {

@@ -4,6 +4,7 @@ import type { EngineError } from '../engine/error.ts'
 import type { RepositoryAccess } from '../operations/access.ts'
 import type { Invocation } from './command.ts'
 import { CliError } from './error.ts'
+import { formatDuration } from './format.ts'
 import { resolvePassword } from './password.ts'
 import { resolveRepositoryLocation, withoutCredentials } from './repository-location.ts'
 import type { SourceOptions } from './source-options.ts'
@@ -123,13 +124,19 @@ function wayOfAccess({
   io,
   globals,
   complain,
-}: Surroundings): Pick<RepositoryAccess, 'retryLock' | 'noLock' | 'cache'> {
+}: Surroundings): Pick<RepositoryAccess, 'retryLock' | 'onWaiting' | 'noLock' | 'cache'> {
   const { cacheDir, cache, cleanupCache } = globals
   const folder = cacheDir === undefined ? defaultCacheFolder(io.env) : resolve(io.cwd, cacheDir)
   const onProblem = ({ message, hint }: EngineError) =>
     complain({ severity: 'warning', code: 'cache', message, ...(hint === undefined ? {} : { hint }) })
   return {
     retryLock: globals.retryLock,
+    onWaiting: ({ message }) =>
+      complain({
+        severity: 'note',
+        code: 'waiting-for-lock',
+        message: `${message}; waiting for up to ${formatDuration(globals.retryLock)}`,
+      }),
     noLock: !globals.lock,
     cache:
       cache && folder !== undefined

@@ -14,6 +14,8 @@ export interface RepositoryAccess {
   readonly password: () => Promise<Buffer>
   /** How long to wait for somebody else's lock, in milliseconds; 0 fails at once. */
   readonly retryLock?: number
+  /** Told once when it waits, and for whom. */
+  readonly onWaiting?: (error: EngineError) => void
   /** Reads without a lock: for copies on read-only media. */
   readonly noLock?: boolean
   /** Keeps index, snapshots and trees on this machine; without it nothing is kept. */
@@ -53,6 +55,7 @@ export async function withRepository<R>(
   const lock = await acquireLock(repository, {
     exclusive: options.lock === 'exclusive',
     retryFor: access.retryLock ?? 0,
+    onWaiting: access.onWaiting,
     signal,
   })
   let result: R

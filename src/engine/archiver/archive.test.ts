@@ -67,7 +67,7 @@ async function archivedAgain(
   options: Partial<ArchiveOptions> = {},
 ): Promise<Archived> {
   const { id: tree } = await before.sink.save('tree', encodeTree(before.nodes))
-  const parent = { tree, readTree: async (id: BlobId) => before.sink.tree(id) }
+  const parent = { tree, readTree: async (id: BlobId) => before.sink.blob('tree', id) }
   return archived(targets, { sink: before.sink, parent, ...options })
 }
 
@@ -273,7 +273,7 @@ describe('archive with a parent', () => {
       sink,
       parent: {
         tree: (await first.sink.save('tree', encodeTree(first.nodes))).id,
-        readTree: async (id) => first.sink.tree(id),
+        readTree: async (id) => first.sink.blob('tree', id),
       },
     })
     assert.equal(sink.content(second.at(`${folder.path}/a`)).toString(), 'one')

@@ -2,12 +2,18 @@ import { type BigIntStats, lstatSync, readdirSync, statSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
-import { type ExtendedAttribute, encodeTree, type TreeNode } from '../format/tree.ts'
+import { type ExtendedAttribute, encodeNode, joinNodes, type TreeNode } from '../format/tree.ts'
+import type { FittingNode } from '../format/tree-cursor.ts'
 import type { Chunker } from '../kernels/chunker.ts'
 import { listExtendedAttributes } from '../os/extended-attributes.ts'
+import { below } from './below.ts'
 import type { BlobSink } from './blob-sink.ts'
+import { EncodedNode } from './encoded-node.ts'
 import { type FileState, type FileStore, inlineFileStore, type StoredFile, type Veto } from './file-store.ts'
-import { nodeFromStats, nodeType } from './node-from-stats.ts'
+import type { LookAhead } from './look-ahead.ts'
+import { nodeFacts } from './node-facts.ts'
+import { type EntryStats, nodeFromStats, nodeType } from './node-from-stats.ts'
+import { isDamagedTree, type ParentEntry, ParentFolder } from './parent-folder.ts'
 import { fromSource, hasVanished } from './source-error.ts'
 import { type TargetEntry, type TargetFolder, targetTree } from './target-tree.ts'
 
@@ -51,12 +57,12 @@ export interface ArchiveOptions {
   readonly chunker: Chunker
   /** Where the content of files is stored; by default through `sink`, on this thread. Its veto is its own. */
   readonly files?: FileStore | undefined
-  /** Root tree of the snapshot to compare with, and how to read its trees. */
-  readonly parent?:
-    | { readonly tree: BlobId; readonly readTree: (id: BlobId) => Promise<readonly TreeNode[]> }
-    | undefined
+  /** Root tree of the snapshot to compare with, and how to read the plaintext of its trees. */
+  readonly parent?: { readonly tree: BlobId; readonly readTree: (id: BlobId) => Promise<Buffer> } | undefined
+  /** What was found out about the targets just before, while there was nothing else to do. */
+  readonly lookAhead?: LookAhead | undefined
   /** False leaves an entry out, with all below it but named targets. Not asked for those. */
-  readonly select?: (path: Buffer, stats: BigIntStats) => boolean
+  readonly select?: ((path: Buffer, stats: EntryStats) => boolean) | undefined
   /** By path, as `latin1` text of its bytes. */
   readonly replacements?: ReadonlyMap<string, Replacement>
   /**
@@ -100,20 +106,24 @@ export async function archive(targets: readonly Buffer[], options: ArchiveOption
   return new Archive(options).run(targets)
 }
 
-type ParentNodes = ReadonlyMap<string, TreeNode>
-
-const NO_NODES: ParentNodes = new Map()
-
 /** A node that is there when the content of all files below it is stored. */
 class Later {
-  readonly node: Promise<TreeNode | undefined>
+  readonly node: Promise<EncodedNode | undefined>
 
-  constructor(node: Promise<TreeNode | undefined>) {
+  constructor(node: Promise<EncodedNode | undefined>) {
     this.node = node
   }
 }
 
-type Found = TreeNode | undefined | Later
+type Found = EncodedNode | undefined | Later
+
+/** Extended attributes of an entry, and what is wrong with them. */
+interface Attributes {
+  readonly attributes: readonly ExtendedAttribute[]
+  readonly problems: readonly ArchiveProblem[]
+}
+
+const NO_ATTRIBUTES: Attributes = { attributes: [], problems: [] }
 
 /** A file with several links, and how many of them may still come. */
 interface LinkedFile {
@@ -165,15 +175,19 @@ class Archive {
   async run(targets: readonly Buffer[]): Promise<ArchiveResult> {
     this.#options.signal?.throwIfAborted()
     const tree = targetTree(targets, (folder) => this.#expanded(folder))
-    const parentNodes = this.#options.parent ? await this.#parentNodes(this.#options.parent.tree) : NO_NODES
+    const parent = await this.#parentFolder(this.#options.parent?.tree)
     const found: Found[] = []
     for (const [key, entry] of tree.entries) {
-      found.push(await this.#targetEntry(entry, Buffer.from(key, 'latin1'), parentNodes.get(key)))
+      found.push(await this.#targetEntry(entry, Buffer.from(key, 'latin1'), parent?.entryOutOfOrder(key)))
     }
     const nodes = await resolved(found)
     if (this.#failure) throw this.#failure.error
     const archived = this.#targets.filter((target) => target !== undefined)
-    return { nodes: this.#inOrder(nodes, Buffer.alloc(0)), targets: archived, counts: this.#counts }
+    return {
+      nodes: this.#inOrder(nodes, '').map(({ node }) => node),
+      targets: archived,
+      counts: this.#counts,
+    }
   }
 
   #expanded(folder: Buffer): Buffer[] {
@@ -185,11 +199,11 @@ class Archive {
     }
   }
 
-  async #targetEntry(entry: TargetEntry, name: Buffer, parent: TreeNode | undefined): Promise<Found> {
+  async #targetEntry(entry: TargetEntry, name: Buffer, parent: ParentEntry | undefined): Promise<Found> {
     return entry.kind === 'folder' ? this.#folderOfTargets(entry, name, parent) : this.#target(entry, name, parent)
   }
 
-  async #target(target: TargetEntry, name: Buffer, parent: TreeNode | undefined): Promise<Found> {
+  async #target(target: TargetEntry, name: Buffer, parent: ParentEntry | undefined): Promise<Found> {
     const { path } = target
     const counts = { files: 0, bytes: 0 }
     const place = this.#targets.push(undefined) - 1
@@ -211,26 +225,28 @@ class Archive {
       // Targets inside it may be readable all the same.
       if (target.entries.size > 0) found = await this.#folderOfTargets(target, name, parent)
     }
-    const note = (node: TreeNode | undefined) => {
-      this.#targets[place] = { path, node, ...counts }
-      return node
+    const note = (entry: EncodedNode | undefined) => {
+      this.#targets[place] = { path, node: entry?.node, ...counts }
+      return entry
     }
     return found instanceof Later ? this.#later(found.node.then(note)) : note(found)
   }
 
   /** A folder on the way to targets: metadata of the real one, links followed (format reference 8.2). */
-  async #folderOfTargets(entry: TargetEntry, name: Buffer, parent: TreeNode | undefined): Promise<Found> {
+  async #folderOfTargets(entry: TargetEntry, name: Buffer, parent: ParentEntry | undefined): Promise<Found> {
     const { path } = entry
-    const parentNodes = await this.#childrenOf(parent)
+    const parentNode = parent?.node
+    const parentFolder = await this.#parentFolder(parentNode?.subtree)
     const found: Found[] = []
     for (const [key, inner] of entry.entries) {
-      found.push(await this.#targetEntry(inner, Buffer.from(key, 'latin1'), parentNodes.get(key)))
+      found.push(await this.#targetEntry(inner, Buffer.from(key, 'latin1'), parentFolder?.entryOutOfOrder(key)))
     }
     return this.#whenResolved(found, async (children) => {
       if (children.length === 0) return undefined
       try {
         const stats = fromSource(path, () => statSync(path, { bigint: true }))
-        return await this.#saveFolder(this.#node(path, name, stats), children, parent)
+        const subtree = await this.#saveTree(children, name.toString('latin1'), parentFolder)
+        return this.#savedFolder(this.#node(path, name, stats), subtree, parentNode)
       } catch (error) {
         this.#sourceProblem(path, error, 'unreadable')
         return undefined
@@ -241,14 +257,14 @@ class Archive {
   /** At once when all are there, so that nothing is held longer than it must; otherwise later. */
   async #whenResolved(
     found: readonly Found[],
-    then: (nodes: TreeNode[]) => Promise<TreeNode | undefined>,
+    then: (nodes: EncodedNode[]) => Promise<EncodedNode | undefined> | EncodedNode,
   ): Promise<Found> {
-    if (!found.some((one) => one instanceof Later)) return then(found.filter((one) => one !== undefined) as TreeNode[])
-    return this.#later(resolved(found).then(then))
+    if (found.some((one) => one instanceof Later)) return this.#later(resolved(found).then(then))
+    return then(found.filter((one) => one !== undefined) as EncodedNode[])
   }
 
   /** What fails later ends the walk; until somebody waits for it, it is not unhandled. */
-  #later(node: Promise<TreeNode | undefined>): Later {
+  #later(node: Promise<EncodedNode | undefined>): Later {
     node.catch((error: unknown) => {
       this.#failure ??= { error }
     })
@@ -256,91 +272,151 @@ class Archive {
   }
 
   /** Undefined when the entry is not archived; why was reported. Throws `SOURCE` for an unreadable one. */
-  async #entry(
+  #entry(
     path: Buffer,
     name: Buffer,
-    stats: BigIntStats,
-    parent: TreeNode | undefined,
+    stats: EntryStats,
+    parent: ParentEntry | undefined,
     part: Part,
     inner?: TargetFolder,
-  ): Promise<Found> {
-    await this.#turn()
+  ): Found | Promise<Found> {
     const replacement = this.#options.replacements?.get(path.toString('latin1'))
     if (replacement?.kind === 'left-out') return undefined
     switch (nodeType(stats)) {
       case 'file':
         return replacement
-          ? this.#replaced(path, name, stats, replacement, parent, part)
+          ? this.#replaced(path, name, stats, replacement, parent?.node, part)
           : this.#file(path, name, stats, parent, part)
       case 'dir':
         return this.#folder(path, name, stats, parent, part, inner)
       case 'socket':
         this.#problem(path, 'socket', `${path} is a socket: not archived`)
         return undefined
-      default:
-        return this.#node(path, name, stats)
+      default: {
+        const looked = this.#attributes(path, stats)
+        const fitting = this.#fitting(path, name, stats, looked, parent)
+        return fitting ? kept(name, parent!, fitting) : encoded(this.#node(path, name, stats, looked))
+      }
     }
   }
+
+  /** The node in the parent's tree that says the same of the entry, word for word. */
+  #fitting(
+    path: Buffer,
+    name: Buffer,
+    stats: EntryStats,
+    looked: Attributes,
+    parent: ParentEntry | undefined,
+  ): FittingNode | undefined {
+    if (parent === undefined) return undefined
+    const facts = fromSource(path, () => nodeFacts(path, stats, looked.attributes))
+    const fitting = facts && parent.fitting(name, facts, this.#isBlobStored)
+    if (fitting !== undefined) this.#reportAttributes(looked)
+    return fitting
+  }
+
+  readonly #isBlobStored = (id: BlobId): boolean => this.#options.sink.has('data', id)
 
   /** `inner`: targets that lie in this folder. */
   async #folder(
     path: Buffer,
     name: Buffer,
-    stats: BigIntStats,
-    parent: TreeNode | undefined,
-    { counts }: Part,
+    stats: EntryStats,
+    parent: ParentEntry | undefined,
+    part: Part,
     inner: TargetFolder | undefined,
   ): Promise<Found> {
-    const names = fromSource(path, () => readdirSync(path, { encoding: 'buffer' }))
-    const node = this.#node(path, name, stats)
-    const parentNodes = await this.#childrenOf(parent)
+    const lookedAt = this.#options.lookAhead?.take(path)
+    const names = lookedAt?.names ?? fromSource(path, () => readdirSync(path, { encoding: 'latin1' })).sort()
+    const looked = this.#attributes(path, stats)
+    const fitting = this.#fitting(path, name, stats, looked, parent)
+    const parentNode = fitting ? undefined : parent?.node
+    const node = fitting ? undefined : this.#node(path, name, stats, looked)
+    const parentFolder = await this.#parentFolder(fitting?.subtree ?? parentNode?.subtree)
     const found: Found[] = []
-    const part: Part = { counts, isTarget: false }
+    const childPart: Part = { counts: part.counts, isTarget: false }
     const missing = new Map(inner?.entries)
-    for (const childName of names) {
-      const key = childName.toString('latin1')
+    for (const [i, key] of names.entries()) {
       const target = missing.get(key)
       missing.delete(key)
-      const child = await this.#child(below(path, childName), childName, parentNodes.get(key), part, target)
-      if (child !== undefined) found.push(child)
+      const childName = Buffer.from(key, 'latin1')
+      const childPath = below(path, childName)
+      const child = this.#child(childPath, childName, lookedAt?.stats(i), parentFolder?.entry(key), childPart, target)
+      // Most are there at once, and a turn of the loop for each would cost as much as the `lstat`.
+      const there = child instanceof Promise ? await child : child
+      if (there !== undefined) found.push(there)
+      if (performance.now() - this.#lastTurn >= TURN_MILLISECONDS) await this.#turn()
     }
     // Targets that the folder does not list are not there, which their own turn will say.
     for (const [key, target] of missing) {
-      found.push(await this.#targetEntry(target, Buffer.from(key, 'latin1'), parentNodes.get(key)))
+      const childName = Buffer.from(key, 'latin1')
+      found.push(await this.#targetEntry(target, childName, parentFolder?.entryOutOfOrder(key)))
     }
-    return this.#whenResolved(found, (children) => {
+    return this.#whenResolved(found, async (children) => {
       this.#reportReplacement(path, stats)
-      return this.#saveFolder(node, children, parent)
+      const subtree = await this.#saveTree(children, name.toString('latin1'), parentFolder)
+      if (fitting && parentFolder?.id === subtree) {
+        this.#counts.dirsUnmodified += 1
+        return kept(name, parent!, fitting)
+      }
+      if (node !== undefined) return this.#savedFolder(node, subtree, parentNode)
+      // All but the content is as before.
+      this.#counts.dirsChanged += 1
+      return encoded({ ...nodeFromStats(path, name, stats, looked.attributes), subtree })
     })
   }
 
-  async #child(
+  /** `stats`, when they are known already. */
+  #child(
     path: Buffer,
     name: Buffer,
-    parent: TreeNode | undefined,
+    known: EntryStats | undefined,
+    parent: ParentEntry | undefined,
     part: Part,
     inner: TargetEntry | undefined,
-  ): Promise<Found> {
-    if (inner?.kind === 'target') return this.#target(inner, name, parent)
+  ): Found | Promise<Found> {
+    if (inner !== undefined) return this.#childWithTargets(path, name, parent, part, inner)
     try {
-      const stats = lstat(path)
-      // Not a folder, and yet targets lie behind it: a symbolic link, which is followed on the way to them.
-      if (inner && (!stats.isDirectory() || !this.#isSelected(path, stats))) {
-        return await this.#folderOfTargets(inner, name, parent)
-      }
-      return this.#isSelected(path, stats) ? await this.#entry(path, name, stats, parent, part, inner) : undefined
+      const stats = known ?? lstat(path)
+      const found = this.#isSelected(path, stats) ? this.#entry(path, name, stats, parent, part) : undefined
+      if (!(found instanceof Promise)) return found
+      return found.catch((error: unknown) => {
+        this.#sourceProblem(path, error)
+        return undefined
+      })
     } catch (error) {
       this.#sourceProblem(path, error)
-      return inner && this.#folderOfTargets(inner, name, parent)
+      return undefined
     }
   }
 
-  #isSelected(path: Buffer, stats: BigIntStats): boolean {
+  async #childWithTargets(
+    path: Buffer,
+    name: Buffer,
+    parent: ParentEntry | undefined,
+    part: Part,
+    inner: TargetEntry,
+  ): Promise<Found> {
+    if (inner.kind === 'target') return this.#target(inner, name, parent)
+    try {
+      const stats = lstat(path)
+      // Not a folder, and yet targets lie behind it: a symbolic link, which is followed on the way to them.
+      if (!stats.isDirectory() || !this.#isSelected(path, stats)) {
+        return await this.#folderOfTargets(inner, name, parent)
+      }
+      return await this.#entry(path, name, stats, parent, part, inner)
+    } catch (error) {
+      this.#sourceProblem(path, error)
+      return this.#folderOfTargets(inner, name, parent)
+    }
+  }
+
+  #isSelected(path: Buffer, stats: EntryStats): boolean {
     return this.#options.select?.(path, stats) ?? true
   }
 
   /** Paths lead to another place when a folder is renamed while what is in it is read. */
-  #reportReplacement(path: Buffer, before: BigIntStats): void {
+  #reportReplacement(path: Buffer, before: EntryStats): void {
     let found = 'removed'
     try {
       const after = lstat(path)
@@ -352,45 +428,74 @@ class Archive {
     this.#problem(path, 'changed', `${path} was ${found} while it was read`)
   }
 
-  async #saveFolder(node: TreeNode, children: readonly TreeNode[], parent: TreeNode | undefined): Promise<TreeNode> {
-    const { id: subtree } = await this.#options.sink.save('tree', encodeTree(this.#inOrder(children, node.name)))
+  /** The ID of the tree of these nodes. The parent's, when it consists of them, is neither encoded nor hashed again. */
+  async #saveTree(children: readonly EncodedNode[], name: string, parent: ParentFolder | undefined): Promise<BlobId> {
+    const ordered = this.#inOrder(children, name)
+    const { sink } = this.#options
+    if (parent?.consistsOf(ordered) && sink.has('tree', parent.id)) return parent.id
+    return (await sink.save('tree', joinNodes(ordered.map(({ bytes }) => bytes)))).id
+  }
+
+  #savedFolder(node: TreeNode, subtree: BlobId, parent: TreeNode | undefined): EncodedNode {
     const folder = { ...node, subtree }
     const counts = this.#counts
     if (!parent) counts.dirsNew += 1
     else if (isSameFolder(parent, folder)) counts.dirsUnmodified += 1
     else counts.dirsChanged += 1
-    return folder
+    return encoded(folder)
   }
 
   /**
    * Sorted by name. Of two of one name only the first stays: a file system may list a name twice while a folder
    * changes, and a replacement may be called like a file that lies beside it.
    */
-  #inOrder(nodes: readonly TreeNode[], folder: Buffer): TreeNode[] {
-    const sorted = nodes.toSorted((a, b) => Buffer.compare(a.name, b.name))
+  #inOrder(nodes: readonly EncodedNode[], folder: string): readonly EncodedNode[] {
+    if (nodes.every(({ name }, i) => i === 0 || nodes[i - 1]!.name < name)) return nodes
+    const sorted = nodes.toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
     return sorted.filter(({ name }, i) => {
-      if (i === 0 || !name.equals(sorted[i - 1]!.name)) return true
+      if (i === 0 || name !== sorted[i - 1]!.name) return true
+      const [shown, place] = [Buffer.from(name, 'latin1'), Buffer.from(folder, 'latin1')]
       this.#problem(
-        name,
+        shown,
         'unreadable',
-        `Cannot keep both of two entries called ${name} in ${folder.length > 0 ? folder : 'the root'}: one is left out`,
+        `Cannot keep both of two entries called ${shown} in ${folder === '' ? 'the root' : place}: one is left out`,
       )
       return false
     })
   }
 
-  async #file(
+  #file(
     path: Buffer,
     name: Buffer,
-    stats: BigIntStats,
+    stats: EntryStats,
+    parent: ParentEntry | undefined,
+    part: Part,
+  ): Found | Promise<Found> {
+    let before: TreeNode | undefined
+    if (parent) {
+      const looked = this.#attributes(path, stats)
+      const fitting = this.#fitting(path, name, stats, looked, parent)
+      if (fitting) {
+        this.#countFile(path, 'filesUnmodified', Number(stats.size), part)
+        return kept(name, parent, fitting)
+      }
+      before = parent.node
+      if (before && isUnchanged(before, stats) && this.#isStored(before)) {
+        const node = this.#node(path, name, stats, looked)
+        this.#countFile(path, 'filesUnmodified', before.size, part)
+        return encoded({ ...node, size: before.size, content: before.content! })
+      }
+    }
+    return this.#changedFile(path, name, stats, before, part)
+  }
+
+  async #changedFile(
+    path: Buffer,
+    name: Buffer,
+    stats: EntryStats,
     parent: TreeNode | undefined,
     part: Part,
   ): Promise<Found> {
-    if (parent && isUnchanged(parent, stats) && this.#isStored(parent)) {
-      const node = this.#node(path, name, stats)
-      this.#countFile(path, 'filesUnmodified', parent.size, part)
-      return { ...node, size: parent.size, content: parent.content! }
-    }
     const finish = (stored: StoredFile) => this.#stored(path, name, stats, parent, part, stored)
     const linked = this.#linkTo(stats)
     if (linked) {
@@ -406,7 +511,7 @@ class Archive {
     return later
   }
 
-  async #store(path: Buffer, { size }: BigIntStats): Promise<StoredFile> {
+  async #store(path: Buffer, { size }: EntryStats): Promise<StoredFile> {
     this.#underWay += 1
     try {
       return await this.#files.store(path, Number(size), true)
@@ -429,11 +534,11 @@ class Archive {
   #stored(
     path: Buffer,
     name: Buffer,
-    stats: BigIntStats,
+    stats: EntryStats,
     parent: TreeNode | undefined,
     part: Part,
     stored: StoredFile,
-  ): TreeNode | undefined {
+  ): EncodedNode | undefined {
     switch (stored.kind) {
       case 'vetoed':
         this.#problem(path, 'vetoed', `${path} is left out: ${stored.reason}`)
@@ -449,7 +554,7 @@ class Archive {
           const node = this.#node(path, name, asStored(stats, stored.state))
           if (stored.changed) this.#problem(path, 'changed', `${path} was written to while it was read`)
           this.#countFile(path, parent ? 'filesChanged' : 'filesNew', stored.size, part)
-          return { ...node, size: stored.size, content: stored.content }
+          return encoded({ ...node, size: stored.size, content: stored.content })
         } catch (error) {
           this.#sourceProblem(path, error, part.isTarget ? 'unreadable' : undefined)
           return undefined
@@ -458,7 +563,7 @@ class Archive {
   }
 
   /** An earlier link to the same, unaltered file. */
-  #linkTo({ dev, ino, nlink, size, mtimeNs, ctimeNs }: BigIntStats): Promise<StoredFile> | undefined {
+  #linkTo({ dev, ino, nlink, size, mtimeNs, ctimeNs }: EntryStats): Promise<StoredFile> | undefined {
     if (nlink < 2n) return undefined
     const key = `${dev}:${ino}`
     const linked = this.#linked.get(key)
@@ -468,18 +573,18 @@ class Archive {
     return linked.stored
   }
 
-  #rememberLink({ dev, ino, nlink, size, mtimeNs, ctimeNs }: BigIntStats, stored: Promise<StoredFile>): void {
+  #rememberLink({ dev, ino, nlink, size, mtimeNs, ctimeNs }: EntryStats, stored: Promise<StoredFile>): void {
     this.#linked.set(`${dev}:${ino}`, { stored, size, mtimeNs, ctimeNs, toCome: nlink - 1n })
   }
 
   async #replaced(
     path: Buffer,
     name: Buffer,
-    stats: BigIntStats,
+    stats: EntryStats,
     replacement: Extract<Replacement, { kind: 'copy' | 'unchanged' }>,
     parent: TreeNode | undefined,
     part: Part,
-  ): Promise<TreeNode> {
+  ): Promise<EncodedNode> {
     // One link, whatever the live file has: nothing else in the snapshot may be merged with what replaces it.
     const node = { ...this.#node(path, name, stats), links: 1 }
     if (replacement.kind === 'unchanged') {
@@ -494,7 +599,7 @@ class Archive {
         )
       }
       this.#countFile(path, 'filesUnmodified', parent.size, part)
-      return { ...node, size: parent.size, content: parent.content! }
+      return encoded({ ...node, size: parent.size, content: parent.content! })
     }
     const { copy, storedAs } = replacement
     // A copy was admitted by whoever made it.
@@ -504,49 +609,51 @@ class Archive {
       throw new EngineError('SOURCE', message, { facts: { path: path.toString(), errno } })
     }
     this.#countFile(path, parent ? 'filesChanged' : 'filesNew', stored.size, part)
-    return { ...node, name: storedAs ?? name, size: stored.size, content: stored.content }
+    return encoded({ ...node, name: storedAs ?? name, size: stored.size, content: stored.content })
   }
 
   /** Throws `SOURCE`. */
-  #node(path: Buffer, name: Buffer, stats: BigIntStats): TreeNode {
-    return fromSource(path, () => nodeFromStats(path, name, stats, this.#attributes(path)))
+  #node(path: Buffer, name: Buffer, stats: EntryStats, looked: Attributes = this.#attributes(path, stats)): TreeNode {
+    const node = fromSource(path, () => nodeFromStats(path, name, stats, looked.attributes))
+    this.#reportAttributes(looked)
+    return node
   }
 
-  /** A file without its attributes is better than no file; that they are missing is reported. */
-  #attributes(path: Buffer): readonly ExtendedAttribute[] {
+  /** A file without its attributes is better than no file; that they are missing is reported when the node is used. */
+  #attributes(path: Buffer, { isBare }: EntryStats): Attributes {
+    if (isBare) return NO_ATTRIBUTES
     try {
       const listed = fromSource(path, () => listExtendedAttributes(path))
-      for (const { name, rawName } of listed) {
-        if (rawName)
-          this.#problem(
-            path,
-            'metadata',
-            `An extended attribute of ${path} is stored under another name, ${name}: its own is not UTF-8`,
-          )
-      }
-      return listed.map(({ name, value }) => ({ name, value }))
+      if (listed.length === 0) return NO_ATTRIBUTES
+      const problems = listed.flatMap(({ name, rawName }): ArchiveProblem[] => {
+        if (rawName === undefined) return []
+        const message = `An extended attribute of ${path} is stored under another name, ${name}: its own is not UTF-8`
+        return [{ path, kind: 'metadata', message }]
+      })
+      return { attributes: listed.map(({ name, value }) => ({ name, value })), problems }
     } catch (error) {
       if (!(error instanceof EngineError && error.code === 'SOURCE') || hasVanished(error)) throw error
-      this.#problem(path, 'metadata', `${path} is stored without its extended attributes: ${error.message}`, error)
-      return []
+      const message = `${path} is stored without its extended attributes: ${error.message}`
+      return { attributes: [], problems: [{ path, kind: 'metadata', message, cause: error }] }
     }
+  }
+
+  #reportAttributes({ problems }: Attributes): void {
+    for (const problem of problems) this.#options.onProblem?.(problem)
   }
 
   #isStored(node: TreeNode): boolean {
     return node.content?.every((id) => this.#options.sink.has('data', id)) ?? false
   }
 
-  async #childrenOf(parent: TreeNode | undefined): Promise<ParentNodes> {
-    return parent?.type === 'dir' && parent.subtree !== undefined ? this.#parentNodes(parent.subtree) : NO_NODES
-  }
-
-  async #parentNodes(tree: BlobId): Promise<ParentNodes> {
+  /** Undefined when there is none, or none that can be read: then everything is read afresh; `check` reports the damage. */
+  async #parentFolder(id: BlobId | undefined): Promise<ParentFolder | undefined> {
+    const { parent } = this.#options
+    if (id === undefined || parent === undefined) return undefined
     try {
-      const nodes = await this.#options.parent!.readTree(tree)
-      return new Map(nodes.map((node) => [node.name.toString('latin1'), node]))
+      return new ParentFolder(id, await parent.readTree(id))
     } catch (error) {
-      // Without the parent's tree everything is read afresh, which is always right; `check` reports the damage.
-      if (error instanceof EngineError && (error.code === 'CORRUPT' || error.code === 'NOT_FOUND')) return NO_NODES
+      if (isDamagedTree(error)) return undefined
       throw error
     }
   }
@@ -585,8 +692,17 @@ class Archive {
   }
 }
 
-async function resolved(found: readonly Found[]): Promise<TreeNode[]> {
-  const nodes: TreeNode[] = []
+function encoded(node: TreeNode): EncodedNode {
+  return new EncodedNode(node.name.toString('latin1'), encodeNode(node))
+}
+
+/** The node as it stands in the parent's tree. */
+function kept(name: Buffer, { tree }: ParentEntry, { start, end }: FittingNode): EncodedNode {
+  return new EncodedNode(name.toString('latin1'), tree, start, end)
+}
+
+async function resolved(found: readonly Found[]): Promise<EncodedNode[]> {
+  const nodes: EncodedNode[] = []
   for (const one of found) {
     const node = one instanceof Later ? await one.node : one
     if (node) nodes.push(node)
@@ -595,7 +711,7 @@ async function resolved(found: readonly Found[]): Promise<TreeNode[]> {
 }
 
 /** What was known of a file before it was opened, with what is known since. */
-function asStored(stats: BigIntStats, state: FileState): BigIntStats {
+function asStored(stats: EntryStats, state: FileState): EntryStats {
   const { dev, ino, mode, nlink, uid, gid, size, mtimeNs, ctimeNs } = state
   // As nearly always: then nothing needs to be made anew.
   const isSame =
@@ -609,30 +725,28 @@ function asStored(stats: BigIntStats, state: FileState): BigIntStats {
     uid === stats.uid &&
     gid === stats.gid
   if (isSame) return stats
-  return Object.assign(Object.create(Object.getPrototypeOf(stats)), stats, {
+  const { rdev } = stats
+  return {
     dev,
     ino,
     mode,
     nlink,
     uid,
     gid,
+    rdev,
     size,
     mtimeNs,
     ctimeNs,
-  })
+    isDirectory: () => false,
+    isFile: () => true,
+  }
 }
 
 function lstat(path: Buffer): BigIntStats {
   return fromSource(path, () => lstatSync(path, { bigint: true }))
 }
 
-const SLASH = Buffer.from('/')
-
-function below(folder: Buffer, name: Buffer): Buffer {
-  return Buffer.concat([folder, SLASH, name])
-}
-
-function isUnchanged(parent: TreeNode, stats: BigIntStats): boolean {
+function isUnchanged(parent: TreeNode, stats: EntryStats): boolean {
   return (
     parent.type === 'file' &&
     BigInt(parent.size) === stats.size &&

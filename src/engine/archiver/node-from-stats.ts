@@ -4,14 +4,46 @@ import { localTimestamp } from '../format/timestamp.ts'
 import type { ExtendedAttribute, NodeType, TreeNode } from '../format/tree.ts'
 import { groupName, userName } from '../os/accounts.ts'
 
-export function nodeType(stats: BigIntStats): NodeType {
-  if (stats.isFile()) return 'file'
-  if (stats.isDirectory()) return 'dir'
-  if (stats.isSymbolicLink()) return 'symlink'
-  if (stats.isBlockDevice()) return 'dev'
-  if (stats.isCharacterDevice()) return 'chardev'
-  if (stats.isFIFO()) return 'fifo'
-  return 'socket'
+/** What the archiver uses of the `lstat` of an entry. */
+export type EntryStats = Readonly<
+  Pick<
+    BigIntStats,
+    | 'dev'
+    | 'ino'
+    | 'mode'
+    | 'nlink'
+    | 'uid'
+    | 'gid'
+    | 'rdev'
+    | 'size'
+    | 'mtimeNs'
+    | 'ctimeNs'
+    | 'isDirectory'
+    | 'isFile'
+  >
+> & {
+  /** True when the entry was found, just before, to have no extended attributes. */
+  readonly isBare?: boolean
+}
+
+/** By the `S_IFMT` part of `st_mode`, inode(7). */
+export function nodeType({ mode }: Pick<EntryStats, 'mode'>): NodeType {
+  switch (Number(mode) & 0o170000) {
+    case 0o100000:
+      return 'file'
+    case 0o040000:
+      return 'dir'
+    case 0o120000:
+      return 'symlink'
+    case 0o060000:
+      return 'dev'
+    case 0o020000:
+      return 'chardev'
+    case 0o010000:
+      return 'fifo'
+    default:
+      return 'socket'
+  }
 }
 
 /**
@@ -22,7 +54,7 @@ export function nodeType(stats: BigIntStats): NodeType {
 export function nodeFromStats(
   path: Buffer,
   name: Buffer,
-  stats: BigIntStats,
+  stats: EntryStats,
   extendedAttributes: readonly ExtendedAttribute[],
 ): TreeNode {
   const type = nodeType(stats)

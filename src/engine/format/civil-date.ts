@@ -32,3 +32,9 @@ export function civilFromDays(days: number): CivilDate {
   const day = dayOfYear - Math.floor((153 * monthFromMarch + 2) / 5) + 1
   return { year: yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, day }
 }
+
+/** The month must be one of the twelve. */
+export function daysInMonth(year: number, month: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
+}

@@ -1,5 +1,5 @@
 import { EngineError } from '../error.ts'
-import { civilFromDays, daysFromCivil } from './civil-date.ts'
+import { civilFromDays, daysFromCivil, daysInMonth } from './civil-date.ts'
 import { shown } from './shown.ts'
 
 /** An instant, with the offset that it is written with; two timestamps are the same moment when their `ns` are equal. */
@@ -97,10 +97,15 @@ export function formatTimestamp({ ns, offset }: Timestamp): string {
  * offset, so that restic's own text for such a time names another instant, by up to 59 s.
  */
 export function localTimestamp(ns: bigint): Timestamp {
+  return { ns, offset: localOffset(ns) }
+}
+
+/** The offset of `localTimestamp`. */
+export function localOffset(ns: bigint): number {
   const milliseconds = Number(floorDivide(ns, MILLISECOND))
   const date = new Date(Math.min(Math.max(milliseconds, -DATE_LIMIT), DATE_LIMIT))
   // Not cached: V8 keeps the transitions around recent questions (0.1 µs a call), and notices when TZ changes.
-  return { ns, offset: 0 - date.getTimezoneOffset() }
+  return 0 - date.getTimezoneOffset()
 }
 
 /** The present, exact to the millisecond. */
@@ -131,9 +136,4 @@ function pad(value: number): string {
 function floorDivide(value: bigint, divisor: bigint): bigint {
   const quotient = value / divisor
   return value < 0n && quotient * divisor !== value ? quotient - 1n : quotient
-}
-
-function daysInMonth(year: number, month: number): number {
-  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
-  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
 }

@@ -69,6 +69,10 @@ const BATCH = 64 << 20
 const NO_ATTRIBUTES: readonly ExtendedAttribute[] = []
 const OPENING = '{"nodes":['
 const CLOSING = ']}\n'
+/** What stands before and after the nodes of a tree that `encodeTree` or restic wrote. */
+export const TREE_OPENING: Uint8Array = Buffer.from(OPENING)
+export const TREE_CLOSING: Uint8Array = Buffer.from(CLOSING)
+const COMMA = 0x2c
 
 /**
  * The bytes of a tree blob, the same that restic writes for these nodes, so that its ID is the same too: a fixed order of keys,
@@ -83,7 +87,7 @@ export function encodeTree(nodes: readonly TreeNode[]): Buffer {
   for (const node of nodes) {
     assertFollows(node.name, previous)
     if (previous !== undefined) text += ','
-    text += encodeNode(node)
+    text += nodeText(node)
     previous = node.name
     if (text.length >= PIECE) {
       pieces.push(Buffer.from(text, 'utf8'))
@@ -92,6 +96,27 @@ export function encodeTree(nodes: readonly TreeNode[]): Buffer {
   }
   pieces.push(Buffer.from(text + CLOSING, 'utf8'))
   return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+}
+
+/** What `encodeTree` makes of a single node: its part of the list. */
+export function encodeNode(node: TreeNode): Buffer {
+  return Buffer.from(nodeText(node), 'utf8')
+}
+
+/** The tree of nodes that are encoded already, in the order of their names, which nobody looks at here. */
+export function joinNodes(nodes: readonly Uint8Array[]): Buffer {
+  let size = TREE_OPENING.length + TREE_CLOSING.length + Math.max(0, nodes.length - 1)
+  for (const node of nodes) size += node.length
+  const tree = Buffer.allocUnsafeSlow(size)
+  tree.set(TREE_OPENING)
+  let at = TREE_OPENING.length
+  for (const [i, node] of nodes.entries()) {
+    if (i > 0) tree[at++] = COMMA
+    tree.set(node, at)
+    at += node.length
+  }
+  tree.set(TREE_CLOSING, at)
+  return tree
 }
 
 function assertFollows(name: Buffer, previous: Buffer | undefined): void {
@@ -103,7 +128,7 @@ function assertFollows(name: Buffer, previous: Buffer | undefined): void {
   }
 }
 
-function encodeNode(node: TreeNode): string {
+function nodeText(node: TreeNode): string {
   const mtime = formatTimestamp(node.mtime)
   // The three are often equal, and formatting them is the dearest part of a node.
   const atime = isSameText(node.atime, node.mtime) ? mtime : formatTimestamp(node.atime)
@@ -117,9 +142,8 @@ function encodeNode(node: TreeNode): string {
   if (node.deviceId !== 0n) text += `,"device_id":${node.deviceId}`
   if (node.size !== 0) text += `,"size":${node.size}`
   if (node.links !== 0) text += `,"links":${node.links}`
-  if (node.linkTarget !== undefined && node.linkTarget.length > 0) text += encodeLinkTarget(node.linkTarget)
-  if (node.extendedAttributes.length > 0)
-    text += `,"extended_attributes":[${node.extendedAttributes.map(encodeAttribute).join(',')}]`
+  if (node.linkTarget !== undefined) text += linkTargetText(node.linkTarget)
+  text += attributesText(node.extendedAttributes)
   if (node.genericAttributes !== undefined) text += `,"generic_attributes":${node.genericAttributes}`
   if (node.device !== 0n) text += `,"device":${node.device}`
   text += `,"content":${encodeContent(node.content)}`
@@ -131,10 +155,17 @@ function isSameText(a: Timestamp, b: Timestamp): boolean {
   return a.ns === b.ns && a.offset === b.offset
 }
 
-function encodeLinkTarget(target: Buffer): string {
+/** The member of a node that says where a symbolic link points to, with the comma before it. */
+export function linkTargetText(target: Buffer): string {
+  if (target.length === 0) return ''
   if (isUtf8(target)) return `,"linktarget":${goJsonString(target.toString('utf8'))}`
   const readable = mapUtf8(target, escapeGoJson, () => '\\ufffd')
   return `,"linktarget":"${readable}","linktarget_raw":"${target.toString('base64')}"`
+}
+
+/** The member of a node that lists its extended attributes, with the comma before it. */
+export function attributesText(attributes: readonly ExtendedAttribute[]): string {
+  return attributes.length === 0 ? '' : `,"extended_attributes":[${attributes.map(encodeAttribute).join(',')}]`
 }
 
 function encodeAttribute({ name, value }: ExtendedAttribute): string {
@@ -155,6 +186,13 @@ function encodeContent(content: readonly BlobId[] | undefined): string {
  */
 export function parseTree(bytes: Buffer): TreeNode[] {
   return bytes.length > BATCH ? parseLargeTree(bytes, BATCH) : parseSmallTree(bytes)
+}
+
+/** Reads one node as it stands in the list of a tree. Throws as `parseTree`. */
+export function parseNodeBytes(bytes: Uint8Array): TreeNode {
+  const [node] = parseTree(joinNodes([bytes]))
+  if (node === undefined) throw unexpected({ what: 'tree' }, 'nodes', '', 'a node')
+  return node
 }
 
 function parseSmallTree(bytes: Buffer): TreeNode[] {

@@ -50,6 +50,7 @@ export function listExtendedAttributes(path: Buffer): ListedAttribute[] {
     )
   }
 
+  if (names.length === 0) return []
   const attributes: ListedAttribute[] = []
   for (let start = 0; start < names.length; ) {
     const end = names.indexOf(0, start)
@@ -84,12 +85,15 @@ export function removeExtendedAttribute(path: Buffer, name: string | Buffer): vo
   }
 }
 
+const NOTHING = Buffer.alloc(0)
+
 /** What the call left in the scratch buffer, as a copy; or the error number. */
 function intoScratch(call: (scratch: Buffer) => number): Buffer | number {
   let length = -ERANGE
   for (const scratch of SCRATCHES) {
     length = call(scratch)
-    if (length >= 0) return Buffer.from(scratch.subarray(0, length))
+    if (length === 0) return NOTHING
+    if (length > 0) return Buffer.from(scratch.subarray(0, length))
     if (length !== -ERANGE) break
   }
   return -length

@@ -1,5 +1,6 @@
 import type { BlobId, PackId } from '../format/id.ts'
 import type { BlobType, PackedBlob } from '../format/pack-header.ts'
+import { columnsToPacks, type IndexColumns } from '../format/scan-index-file.ts'
 
 /** Where one copy of a blob lies. */
 export interface BlobLocation extends PackedBlob {
@@ -73,6 +74,37 @@ export class BlobIndex {
     const unlisted = blobs.filter((blob) => !listed.has(placeOf(blob)))
     if (unlisted.length === 0) return
     this.#furtherRuns.set(known, [...(this.#furtherRuns.get(known) ?? []), this.#append(known, unlisted)])
+  }
+
+  /** Adds what an index file names, as `addPack` does pack by pack. */
+  addColumns(columns: IndexColumns): void {
+    const { packs, count } = columns
+    // As good as always; otherwise the plain way decides what is new.
+    const areNew =
+      packs.every(({ id }) => !this.#packNumbers.has(id)) && new Set(packs.map(({ id }) => id)).size === packs.length
+    if (!areNew) {
+      for (const { id, blobs } of columnsToPacks(columns)) this.addPack(id, blobs)
+      return
+    }
+    const base = this.#count
+    while (base + count > this.#kinds.length) this.#grow()
+    columns.ids.copy(this.#ids, base * ID_BYTES, 0, count * ID_BYTES)
+    this.#offsets.set(columns.offsets.subarray(0, count), base)
+    this.#lengths.set(columns.lengths.subarray(0, count), base)
+    this.#plainLengths.set(columns.plainLengths.subarray(0, count), base)
+    for (const [i, { id, start }] of packs.entries()) {
+      const pack = this.#packIds.push(id) - 1
+      this.#packNumbers.set(id, pack)
+      const end = packs[i + 1]?.start ?? count
+      this.#packs.fill(pack, base + start, base + end)
+      this.#packStarts.push(base + start)
+      this.#packEnds.push(base + end)
+    }
+    for (let entry = 0; entry < count; entry++) {
+      this.#kinds[base + entry] = (columns.trees[entry]! & TREE) | (columns.plainLengths[entry] === 0 ? 0 : COMPRESSED)
+      this.#insert(base + entry)
+    }
+    this.#count = base + count
   }
 
   has(type: BlobType, id: BlobId): boolean {

@@ -2,6 +2,7 @@ import { mapConcurrent } from '../concurrency.ts'
 import type { EngineError } from '../error.ts'
 import { type IndexId, parseId } from '../format/id.ts'
 import { type PackIndex, parseIndexFile } from '../format/index-file.ts'
+import { type IndexColumns, scanIndexFile } from '../format/scan-index-file.ts'
 import { listensForTreePacks } from '../storage/tree-pack-listener.ts'
 import { BlobIndex } from './blob-index.ts'
 import { isFileProblem } from './file-problem.ts'
@@ -42,12 +43,26 @@ export interface LoadedRepository extends IndexedRepository {
  */
 export async function loadIndex(repository: Repository, signal?: AbortSignal): Promise<LoadedRepository> {
   const index = new BlobIndex()
+  const { version } = repository.config
   const indexFiles: IndexId[] = []
-  for await (const file of readIndexFiles(repository, signal)) {
-    if ('error' in file) throw file.error
-    indexFiles.push(file.id)
-    for (const pack of file.packs) index.addPack(pack.id, pack.blobs)
+  const files = repository.storage.list('index', signal)
+  const read = mapConcurrent(files, CONCURRENCY, async ({ name }) => {
+    const id = parseId<IndexId>(name.id)
+    return { id, ...(await readParsed(repository, 'index', id, (json) => scanned(json, version), signal)) }
+  })
+  for await (const { id, columns, packs } of read) {
+    indexFiles.push(id)
+    if (columns) index.addColumns(columns)
+    for (const pack of packs) index.addPack(pack.id, pack.blobs)
   }
   if (listensForTreePacks(repository.storage)) await repository.storage.setTreePacks(index.treePacks())
   return { ...repository, index, indexFiles }
+}
+
+function scanned(
+  json: Buffer,
+  version: 1 | 2,
+): { readonly columns: IndexColumns | undefined; readonly packs: readonly PackIndex[] } {
+  const columns = scanIndexFile(json, version)
+  return { columns, packs: columns ? [] : parseIndexFile(json, version) }
 }

@@ -54,6 +54,8 @@ export interface LockOptions {
   readonly exclusive?: boolean
   /** How long to keep trying while somebody else holds a lock, in milliseconds; 0 fails at once. */
   readonly retryFor?: number
+  /** Told once, before the first wait, who holds the lock. */
+  readonly onWaiting?: ((error: EngineError) => void) | undefined
   readonly signal?: AbortSignal | undefined
   /** Other intervals than restic's, for tests. */
   readonly timing?: Partial<LockTiming>
@@ -72,6 +74,7 @@ export async function acquireLock(repository: Repository, options: LockOptions =
   const timing = { ...TIMING, ...options.timing }
   const deadline = performance.now() + retryFor
   let [wait, longest] = timing.retry
+  let said = false
   for (;;) {
     const lock = new HeldLock(repository, exclusive, timing, signal)
     try {
@@ -81,6 +84,8 @@ export async function acquireLock(repository: Repository, options: LockOptions =
       await releaseAfter(lock, error)
       const left = deadline - performance.now()
       if (!(error instanceof EngineError && error.code === 'LOCKED') || left <= 0) throw error
+      if (!said) options.onWaiting?.(error)
+      said = true
       await pause(Math.min(wait * (1 - RETRY_SPREAD * Math.random()), left), signal)
       wait = Math.min(wait * 2, longest)
     }

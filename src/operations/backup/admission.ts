@@ -1,9 +1,9 @@
-import type { BigIntStats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import type { ComponentConfig } from '../../application/config/config.ts'
 import type { Exclusion } from '../../application/config/exclude.ts'
 import { holdsPrivateKey, looksSecret } from '../../application/sources/secret-looking.ts'
 import { isSqliteHeader } from '../../application/sources/sqlite-header.ts'
+import type { EntryStats } from '../../engine/archiver/node-from-stats.ts'
 
 /**
  * The last look at a file before its bytes enter the repository. Between the survey of a component and its archiving a
@@ -29,7 +29,7 @@ export interface ComponentTargets {
 export function selectionOf(
   captured: readonly ComponentTargets[],
   leftOut: ReadonlyMap<string, Exclusion>,
-): (path: Buffer, stats: BigIntStats) => boolean {
+): (path: Buffer, stats: EntryStats) => boolean {
   const rules = captured
     .flatMap(({ component, targets }) =>
       targets.map((target) => ({
@@ -52,7 +52,7 @@ export function selectionOf(
 export async function otherNamesOf(
   secrets: readonly Buffer[],
   onFound: (path: Buffer, secret: Buffer) => void,
-): Promise<(path: Buffer, stats: BigIntStats) => boolean> {
+): Promise<(path: Buffer, stats: EntryStats) => boolean> {
   const linked = new Map<string, Buffer>()
   for (const path of secrets) {
     const stats = await lstat(path, { bigint: true }).catch((error: NodeJS.ErrnoException) => {

@@ -15,9 +15,9 @@ import { createChunker } from '../../engine/kernels/chunker.ts'
 import { currentUser } from '../../engine/os/current-user.ts'
 import { BlobWriter } from '../../engine/repository/blob-writer.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
-import { readTree } from '../../engine/repository/read-blob.ts'
 import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
 import { type StoredSnapshot, writeSnapshot } from '../../engine/repository/snapshots.ts'
+import { treeBytesReader } from '../../engine/repository/tree-bytes.ts'
 import { withoutCache } from '../../engine/storage/tree-pack-listener.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots, appTag, componentTag, PARTIAL } from '../app-snapshots.ts'
@@ -327,7 +327,7 @@ class ApplicationBackup {
       {
         parent: previous && {
           tree: previous.stored.snapshot.tree,
-          readTree: (id) => readTree(repository, id, signal),
+          readTree: treeBytesReader(repository, signal),
         },
         replacements: replacementsOf(captures),
         select: (path, stats) => isSelected(path, stats) && !isOtherName(path, stats),

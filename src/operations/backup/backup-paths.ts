@@ -5,6 +5,7 @@ import type { Finding } from '../../application/finding.ts'
 import { type ArchiveProblem, archive } from '../../engine/archiver/archive.ts'
 import { type ArchiveIntoOptions, archiveInto } from '../../engine/archiver/archive-into.ts'
 import { discardingSink } from '../../engine/archiver/blob-sink.ts'
+import { LookAhead } from '../../engine/archiver/look-ahead.ts'
 import { EngineError } from '../../engine/error.ts'
 import type { SnapshotId } from '../../engine/format/id.ts'
 import type { SnapshotSummary } from '../../engine/format/snapshot.ts'
@@ -14,7 +15,6 @@ import { createChunker } from '../../engine/kernels/chunker.ts'
 import { currentUser } from '../../engine/os/current-user.ts'
 import { BlobWriter } from '../../engine/repository/blob-writer.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
-import { readTree } from '../../engine/repository/read-blob.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
 import {
   byTime,
@@ -23,6 +23,7 @@ import {
   type StoredSnapshot,
   writeSnapshot,
 } from '../../engine/repository/snapshots.ts'
+import { treeBytesReader } from '../../engine/repository/tree-bytes.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
@@ -65,18 +66,37 @@ export interface BackupPathsReport {
 export async function backupPaths(access: RepositoryAccess, options: BackupPathsOptions): Promise<BackupPathsReport> {
   return runOperation(
     { operation: 'backup', subject: options.paths.join(', '), observe: options.observe, signal: options.signal },
-    () =>
-      withRepository(
-        access,
-        { lock: options.dryRun ? 'none' : 'shared', signal: options.signal },
-        (repository, signal) => backupInto(repository, { ...options, signal: signal ?? options.signal }),
-      ),
+    async () => {
+      const select = selectionOf(options)
+      const lookAhead = new LookAhead(select)
+      const password = async () => {
+        const bytes = await access.password()
+        // While the key is derived from it, which takes another thread a while, this one looks at what will be archived.
+        void lookAhead.run(options.paths.map((path) => Buffer.from(path)))
+        return bytes
+      }
+      try {
+        return await withRepository(
+          { ...access, password },
+          { lock: options.dryRun ? 'none' : 'shared', signal: options.signal },
+          (repository, signal) =>
+            backupInto(repository, { ...options, signal: signal ?? options.signal, select, lookAhead }),
+        )
+      } finally {
+        lookAhead.stop()
+      }
+    },
     backupSummary,
   )
 }
 
-async function backupInto(plain: Repository, options: BackupPathsOptions): Promise<BackupPathsReport> {
-  const { signal, observe } = options
+interface BackupIntoOptions extends BackupPathsOptions {
+  readonly select: ArchiveIntoOptions['select']
+  readonly lookAhead: LookAhead
+}
+
+async function backupInto(plain: Repository, options: BackupIntoOptions): Promise<BackupPathsReport> {
+  const { signal, observe, select, lookAhead } = options
   const begun = performance.now()
   const time = options.time ?? now()
   const host = options.host ?? hostname()
@@ -85,18 +105,18 @@ async function backupInto(plain: Repository, options: BackupPathsOptions): Promi
   const repository = await loadIndex(plain, signal)
   await using writer = options.dryRun ? undefined : new BlobWriter(repository, { signal })
   const sink = writer ?? discardingSink(repository.index)
-  const excluded = createExclusion(options.exclude ?? [], '/')
   const findings: Finding[] = []
   const find = (finding: Finding) => {
     findings.push(finding)
     observe({ type: 'finding', finding })
   }
+  lookAhead.stop()
   observe({ type: 'phase', phase: 'archive' })
   const targets = options.paths.map((path) => Buffer.from(path))
   const archiveOptions: ArchiveIntoOptions = {
-    parent: parent && { tree: parent.snapshot.tree, readTree: (id) => readTree(repository, id, signal) },
-    // Paths are as they were given; patterns are about where files really lie.
-    select: (path, stats) => !excluded(absolute(path), stats.isDirectory()),
+    parent: parent && { tree: parent.snapshot.tree, readTree: treeBytesReader(repository, signal) },
+    select,
+    lookAhead,
     signal,
     onProblem: (problem) => find(findingOf(problem)),
     onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),
@@ -146,6 +166,13 @@ async function backupInto(plain: Repository, options: BackupPathsOptions): Promi
     summary,
     milliseconds: performance.now() - begun,
   }
+}
+
+/** Paths are as they were given; patterns are about where files really lie. */
+function selectionOf({ exclude = [] }: BackupPathsOptions): ArchiveIntoOptions['select'] {
+  if (exclude.length === 0) return undefined
+  const excluded = createExclusion(exclude, '/')
+  return (path, stats) => !excluded(absolute(path), stats.isDirectory())
 }
 
 function absolute(path: Buffer): Buffer {

@@ -10,9 +10,9 @@ import { type BlobSink, discardingSink } from '../../engine/archiver/blob-sink.t
 import type { SnapshotId } from '../../engine/format/id.ts'
 import { createChunker } from '../../engine/kernels/chunker.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
-import { readTree } from '../../engine/repository/read-blob.ts'
 import type { IndexedRepository } from '../../engine/repository/repository.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
+import { treeBytesReader } from '../../engine/repository/tree-bytes.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots, PARTIAL } from '../app-snapshots.ts'
 import type { Observer } from '../event.ts'
@@ -184,7 +184,7 @@ class BackupPlanner {
         chunker: createChunker(this.#repository.config.polynomial),
         parent: previous && {
           tree: previous.snapshot.tree,
-          readTree: (id) => readTree(this.#repository, id, signal),
+          readTree: treeBytesReader(this.#repository, signal),
         },
         replacements,
         select: selectionOf([{ component, targets }], this.#leftOut),

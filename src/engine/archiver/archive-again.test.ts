@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { type CollectingSink, collectingSink } from '../../../test/equipment/collecting-sink.ts'
+import { type TemporaryFolder, temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
+import { POLYNOMIAL, storeBlobs, testRepository } from '../../../test/equipment/test-repository.ts'
+import type { BlobId } from '../format/id.ts'
+import { encodeTree } from '../format/tree.ts'
+import { createChunker } from '../kernels/chunker.ts'
+import { setExtendedAttribute } from '../os/extended-attributes.ts'
+import { loadIndex } from '../repository/load-index.ts'
+import { treeBytesReader } from '../repository/tree-bytes.ts'
+import type { Storage } from '../storage/storage.ts'
+import { type ArchiveOptions, type ArchiveResult, archive } from './archive.ts'
+import { LookAhead } from './look-ahead.ts'
+
+const chunker = createChunker(POLYNOMIAL)
+
+async function archived(folder: TemporaryFolder, sink: CollectingSink, options: Partial<ArchiveOptions> = {}) {
+  const result = await archive([Buffer.from(folder.path)], { sink, chunker, ...options })
+  const { id: tree } = await sink.save('tree', encodeTree(result.nodes))
+  // Folders above the temporary one belong to others, too, and change meanwhile.
+  return { ...result, tree, subtree: sink.find(result.nodes, folder.path).subtree! }
+}
+
+function parentIn(sink: CollectingSink, tree: BlobId): ArchiveOptions['parent'] {
+  return { tree, readTree: async (id) => sink.blob('tree', id) }
+}
+
+/** Counts that must come out the same whether files are read again or not. */
+function totals({ counts }: ArchiveResult): readonly number[] {
+  return [
+    counts.totalFiles,
+    counts.totalBytes,
+    counts.filesNew + counts.filesChanged + counts.filesUnmodified,
+    counts.dirsNew + counts.dirsChanged + counts.dirsUnmodified,
+  ]
+}
+
+function sampleTree(): TemporaryFolder {
+  const folder = temporaryFolder()
+  for (const path of ['a/x', 'a/y', 'a/deep/z', 'b/ü', 'b/<&>', 'b/"', 'c/empty/', 'c/one']) {
+    const at = `${folder.path}/${path}`
+    mkdirSync(at.replace(/[^/]*$/, ''), { recursive: true })
+    if (!path.endsWith('/')) writeFileSync(at, `content of ${path}`)
+  }
+  symlinkSync('x', `${folder.path}/a/link`)
+  linkSync(`${folder.path}/a/x`, `${folder.path}/b/hard`)
+  setExtendedAttribute(Buffer.from(`${folder.path}/a/y`), 'user.note', Buffer.from('kept'))
+  return folder
+}
+
+describe('archive again', () => {
+  it('offers no tree of an unchanged folder, and of one changed folder only it and those above it', async () => {
+    using folder = sampleTree()
+    const sink = collectingSink()
+    const first = await archived(folder, sink)
+    const saves = sink.offered.tree
+    const again = await archived(folder, sink, { parent: parentIn(sink, first.tree) })
+    const above = folder.path.split('/').length - 1
+    assert.equal(again.subtree, first.subtree)
+    assert.ok(sink.offered.tree - saves <= above, `${sink.offered.tree - saves} trees were encoded again`)
+    assert.equal(again.counts.dirsNew, 0)
+    assert.equal(again.counts.filesUnmodified, first.counts.filesNew)
+
+    appendFileSync(`${folder.path}/a/deep/z`, '!')
+    const before = sink.offered.tree
+    const third = await archived(folder, sink, { parent: parentIn(sink, again.tree) })
+    assert.ok(sink.offered.tree - before <= above + 3) // deep, a, the folder itself
+    assert.equal(third.counts.filesChanged, 1)
+    assert.equal(third.counts.dirsUnmodified, 3) // b, c and c/empty
+  })
+
+  it('makes the very trees of a backup that reads everything, whatever was edited', async () => {
+    const names = ['x', 'y', 'ü', '<&>', '"', 'new', 'deep', 'link', '\n']
+    const places = ['', 'a/', 'b/', 'a/deep/', 'c/', 'c/empty/']
+    const edit = fc.record({
+      kind: fc.constantFrom(
+        'write',
+        'append',
+        'remove',
+        'mkdir',
+        'chmod',
+        'symlink',
+        'hard link',
+        'rename',
+        'attribute',
+      ),
+      place: fc.constantFrom(...places),
+      name: fc.constantFrom(...names),
+      other: fc.constantFrom(...names),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(edit, { maxLength: 6 }), { minLength: 1, maxLength: 3 }), async (rounds) => {
+        using folder = sampleTree()
+        const sink = collectingSink()
+        let { tree } = await archived(folder, sink)
+        for (const edits of rounds) {
+          for (const one of edits) {
+            try {
+              apply(folder.path, one)
+            } catch (error) {
+              // Through a link to a folder, to nothing, or to itself.
+              if (!['ELOOP', 'EISDIR', 'ENOENT', 'ENOTDIR'].includes(String((error as NodeJS.ErrnoException).code)))
+                throw error
+            }
+          }
+          const lookAhead = new LookAhead(undefined)
+          await lookAhead.run([Buffer.from(folder.path)])
+          const full = await archived(folder, sink)
+          const again = await archived(folder, sink, { parent: parentIn(sink, tree) })
+          const ahead = await archived(folder, sink, { parent: parentIn(sink, tree), lookAhead })
+          assert.equal(again.subtree, full.subtree)
+          assert.equal(ahead.subtree, full.subtree)
+          assert.deepEqual(totals(again), totals(full))
+          assert.equal(ahead.counts.filesUnmodified, again.counts.filesUnmodified)
+          tree = again.tree
+        }
+      }),
+      { numRuns: process.env.HOLDFAST_FULL === '1' ? 400 : 25 },
+    )
+  })
+
+  it('encodes everything again of a parent that another program wrote in other words', async () => {
+    using folder = sampleTree()
+    const sink = collectingSink()
+    const first = await archived(folder, sink)
+    const parent: ArchiveOptions['parent'] = {
+      tree: first.tree,
+      readTree: async (id) => Buffer.from(sink.blob('tree', id).toString().replaceAll(',"uid":', ', "uid":')),
+    }
+    const again = await archived(folder, sink, { parent })
+    assert.equal(again.subtree, first.subtree)
+    assert.equal(again.counts.filesUnmodified, first.counts.filesNew)
+    assert.equal(again.counts.dirsNew, 0)
+  })
+
+  it('stores a tree again that the repository has lost', async () => {
+    using folder = sampleTree()
+    const sink = collectingSink()
+    const first = await archived(folder, sink)
+    const other = collectingSink()
+    const lost: CollectingSink = { ...other, has: (type, id) => (type === 'data' ? sink : other).has(type, id) }
+    const again = await archived(folder, lost, { parent: parentIn(sink, first.tree) })
+    assert.equal(again.subtree, first.subtree)
+    assert.equal(again.counts.filesUnmodified, first.counts.filesNew)
+    assert.ok(other.paths(again.nodes).length > 10) // which fails when one of them is missing
+  })
+})
+
+interface Edit {
+  readonly kind: string
+  readonly place: string
+  readonly name: string
+  readonly other: string
+}
+
+/** What cannot be done is left. */
+function apply(root: string, { kind, place, name, other }: Edit): void {
+  const path = `${root}/${place}${name}`
+  const second = `${root}/a/${other}`
+  if (!existsSync(`${root}/${place}`)) return
+  const isThere = readdirSync(`${root}/${place}`).includes(name)
+  const isFolder = isThere && lstatSync(path).isDirectory()
+  switch (kind) {
+    case 'write':
+      if (!isFolder) writeFileSync(path, other)
+      return
+    case 'append':
+      if (isThere && !isFolder) appendFileSync(path, other)
+      return
+    case 'remove':
+      rmSync(path, { recursive: true, force: true })
+      return
+    case 'mkdir':
+      if (!isThere) mkdirSync(path)
+      return
+    case 'chmod':
+      if (isThere) chmodSync(path, other < 'm' ? 0o700 : 0o755)
+      return
+    case 'symlink':
+      if (!isThere) symlinkSync(other, path)
+      return
+    case 'hard link':
+      if (isThere && !isFolder && existsSync(`${root}/a`) && !readdirSync(`${root}/a`).includes(other))
+        linkSync(path, second)
+      return
+    case 'rename':
+      if (isThere && !isFolder && existsSync(`${root}/a`) && !readdirSync(`${root}/a`).includes(other))
+        renameSync(path, second)
+      return
+    case 'attribute':
+      if (isThere && lstatSync(path).isFile()) setExtendedAttribute(Buffer.from(path), 'user.note', Buffer.from(other))
+  }
+}
+
+describe('reading many trees', () => {
+  it('gives what was stored, in whatever order, and of damaged stretches what can be had', async () => {
+    const plain = await testRepository()
+    const trees = Array.from({ length: 300 }, (_, n) => Buffer.from(`{"nodes":[]}\n${'x'.repeat(n * 7)}`))
+    const { ids, packs } = await storeBlobs(
+      plain,
+      trees.map((tree) => ['tree', tree]),
+    )
+    const repository = await loadIndex(plain)
+    const read = treeBytesReader(repository)
+    for (let n = 0; n < trees.length; n++) {
+      const at = (n * 37) % trees.length
+      assert.deepEqual(await read(ids[at]!), trees[at])
+    }
+    const damaged = {
+      ...repository,
+      storage: {
+        ...plain.storage,
+        async read(...args: Parameters<typeof plain.storage.read>) {
+          const bytes = await plain.storage.read(...args)
+          if (args[0].id === packs[0] && isAtStart(args[1])) bytes[20]! ^= 1
+          return bytes
+        },
+      },
+    }
+    const readDamaged = treeBytesReader(damaged)
+    const first = repository.index.packBlobs(packs[0]!)!.toSorted((a, b) => a.offset - b.offset)[0]!
+    await assert.rejects(readDamaged(first.id), { code: 'CORRUPT' })
+    const second = ids.find((id) => id !== first.id)!
+    assert.deepEqual(await readDamaged(second), trees[ids.indexOf(second)])
+  })
+})
+
+function isAtStart(range: Parameters<Storage['read']>[1]): boolean {
+  return range !== undefined && 'offset' in range && range.offset === 0
+}

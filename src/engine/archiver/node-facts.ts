@@ -1,0 +1,62 @@
+import { readlinkSync } from 'node:fs'
+import { goJsonString } from '../format/json.ts'
+import { goMode } from '../format/mode.ts'
+import { localOffset } from '../format/timestamp.ts'
+import { attributesText, type ExtendedAttribute, linkTargetText } from '../format/tree.ts'
+import type { NodeFacts } from '../format/tree-cursor.ts'
+import { groupName, userName } from '../os/accounts.ts'
+import { type EntryStats, nodeType } from './node-from-stats.ts'
+
+const NOTHING = Buffer.alloc(0)
+const MAX_EXACT = BigInt(Number.MAX_SAFE_INTEGER)
+
+/**
+ * What `nodeFromStats` says about a file, folder or symbolic link, in the form in which it can be held against a tree.
+ * Undefined for what is seldom, and for numbers that are not exact in this form. Throws the system's own error when a link
+ * cannot be read.
+ */
+export function nodeFacts(
+  path: Buffer,
+  stats: EntryStats,
+  attributes: readonly ExtendedAttribute[],
+): NodeFacts | undefined {
+  const type = nodeType(stats)
+  const { ino, dev, size, mtimeNs, ctimeNs } = stats
+  const isExact = ino >= 0n && ino <= MAX_EXACT && dev >= 0n && dev <= MAX_EXACT && size <= MAX_EXACT
+  if (!isExact || (type !== 'file' && type !== 'dir' && type !== 'symlink')) return undefined
+  const uid = Number(stats.uid)
+  const gid = Number(stats.gid)
+  let extra = NOTHING
+  if (type === 'symlink' || attributes.length > 0) {
+    const target = type === 'symlink' ? linkTargetText(readlinkSync(path, { encoding: 'buffer' })) : ''
+    extra = Buffer.from(target + attributesText(attributes), 'utf8')
+  }
+  return {
+    type,
+    mode: goMode(Number(stats.mode)),
+    mtimeNs,
+    mtimeOffset: localOffset(mtimeNs),
+    ctimeNs,
+    ctimeOffset: localOffset(ctimeNs),
+    uid,
+    gid,
+    owner: ownerText(userName(uid), groupName(gid)),
+    inode: Number(ino),
+    deviceId: Number(dev),
+    size: type === 'file' ? Number(size) : 0,
+    links: type === 'dir' ? 0 : Number(stats.nlink),
+    extra,
+  }
+}
+
+/** Of the owner that was asked for last: nearly all files of a folder have the same. */
+let last: { readonly user: string; readonly group: string; readonly text: Buffer } | undefined
+
+function ownerText(user: string, group: string): Buffer {
+  if (last?.user !== user || last.group !== group) {
+    const userText = user === '' ? '' : `,"user":${goJsonString(user)}`
+    const groupText = group === '' ? '' : `,"group":${goJsonString(group)}`
+    last = { user, group, text: Buffer.from(userText + groupText, 'utf8') }
+  }
+  return last.text
+}

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { EngineError } from '../error.ts'
+import { type BlobId, hashId } from './id.ts'
+import { goJsonString } from './json.ts'
+import { attributesText, encodeNode, encodeTree, joinNodes, linkTargetText, parseTree, type TreeNode } from './tree.ts'
+import { type NodeFacts, TreeCursor } from './tree-cursor.ts'
+
+const PLAIN = { noNullPrototype: true }
+const time = fc.record(
+  {
+    ns: fc.oneof(
+      fc.bigInt({ min: -62_000_000_000n * 10n ** 9n, max: 253_000_000_000n * 10n ** 9n }),
+      fc.integer({ min: 0, max: 2_000_000_000 }).map((seconds) => BigInt(seconds) * 1_000_000_000n),
+    ),
+    offset: fc.constantFrom(0, 60, 330, -210, 900, -900),
+  },
+  PLAIN,
+)
+const bytes = (minLength: number) => fc.uint8Array({ minLength, maxLength: 12 }).map((array) => Buffer.from(array))
+const name = fc.oneof(
+  bytes(1),
+  fc.string({ minLength: 1, maxLength: 12, unit: 'grapheme' }).map((text) => Buffer.from(text)),
+  fc.constantFrom('a', 'b & c', '"', '\\', '<', 'ü', 'file-1.ts').map((text) => Buffer.from(text)),
+)
+const id = fc.nat({ max: 50 }).map((seed) => hashId<BlobId>(Buffer.from(String(seed))))
+const whole = (max: number) => fc.oneof(fc.constant(0), fc.integer({ min: 0, max }))
+const attribute = fc.record({ name: fc.string(), value: bytes(0) }, PLAIN)
+
+/** What the archiver can find on disk and compare. */
+const node: fc.Arbitrary<TreeNode> = fc
+  .record(
+    {
+      name,
+      type: fc.constantFrom('file', 'dir', 'symlink'),
+      mode: fc.integer({ min: 1, max: 0xffff_ffff }),
+      mtime: time,
+      ctime: time,
+      uid: whole(0xffff_ffff),
+      gid: whole(0xffff_ffff),
+      user: fc.constantFrom('', 'root', 'a"b', 'ü'),
+      group: fc.constantFrom('', 'root', '<g>'),
+      inode: whole(Number.MAX_SAFE_INTEGER).map(BigInt),
+      deviceId: whole(Number.MAX_SAFE_INTEGER).map(BigInt),
+      size: whole(Number.MAX_SAFE_INTEGER),
+      links: whole(100),
+      target: bytes(1),
+      extendedAttributes: fc.array(attribute, { maxLength: 2 }),
+      content: fc.array(id, { maxLength: 3 }),
+      subtree: id,
+    },
+    PLAIN,
+  )
+  .map(({ type, target, content, subtree, size, links, ...facts }) => ({
+    ...facts,
+    type,
+    atime: facts.mtime,
+    size: type === 'file' ? size : 0,
+    links: type === 'dir' ? 0 : links,
+    linkTarget: type === 'symlink' ? target : undefined,
+    genericAttributes: undefined,
+    device: 0n,
+    content: type === 'file' ? content : undefined,
+    subtree: type === 'dir' ? subtree : undefined,
+  }))
+
+const tree = fc
+  .uniqueArray(node, { selector: (one) => one.name.toString('latin1'), maxLength: 6 })
+  .map((nodes) => nodes.sort((a, b) => Buffer.compare(a.name, b.name)))
+
+const ownerText = (key: string, value: string) => (value === '' ? '' : `,"${key}":${goJsonString(value)}`)
+
+function factsOf(one: TreeNode): NodeFacts {
+  return {
+    type: one.type as NodeFacts['type'],
+    mode: one.mode,
+    mtimeNs: one.mtime.ns,
+    mtimeOffset: one.mtime.offset,
+    ctimeNs: one.ctime.ns,
+    ctimeOffset: one.ctime.offset,
+    uid: one.uid,
+    gid: one.gid,
+    owner: Buffer.from(ownerText('user', one.user) + ownerText('group', one.group)),
+    inode: Number(one.inode),
+    deviceId: Number(one.deviceId),
+    size: one.size,
+    links: one.links,
+    extra: Buffer.from((one.linkTarget ? linkTargetText(one.linkTarget) : '') + attributesText(one.extendedAttributes)),
+  }
+}
+
+const key = (one: TreeNode) => one.name.toString('latin1')
+const always = () => true
+
+test('a node that was written for the same facts fits, with its bytes, and every other node is found beside it', () => {
+  fc.assert(
+    fc.property(tree, (nodes) => {
+      const encoded = encodeTree(nodes)
+      const cursor = new TreeCursor(encoded)
+      for (const one of nodes) {
+        assert.ok(cursor.seek(key(one)))
+        const fitting = cursor.fitting(one.name, factsOf(one), always)
+        assert.ok(fitting, encodeNode(one).toString())
+        assert.deepEqual(encoded.subarray(fitting.start, fitting.end), encodeNode(one))
+        assert.equal(fitting.subtree, one.subtree)
+        assert.deepEqual(cursor.node(key(one)), one)
+      }
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('a node fits exactly when encoding the facts with its content gives its bytes', () => {
+  fc.assert(
+    fc.property(
+      node,
+      node,
+      fc.constantFrom('mode', 'mtime', 'ctime', 'uid', 'user', 'inode', 'size', 'links', 'all'),
+      (a, b, what) => {
+        // The facts are those of `a`, in one respect those of `b`.
+        const mixed =
+          what === 'all' || b.type !== a.type ? { ...b, name: a.name } : { ...a, [what]: b[what as keyof TreeNode] }
+        if (what === 'mtime') Object.assign(mixed, { atime: mixed.mtime })
+        const cursor = new TreeCursor(encodeTree([a]))
+        assert.ok(cursor.seek(key(a)))
+        const asWritten = encodeNode({ ...mixed, content: a.content, subtree: a.subtree })
+        const isSame = mixed.type === a.type && asWritten.equals(encodeNode(a))
+        assert.equal(cursor.fitting(a.name, factsOf(mixed), always) !== undefined, isSame)
+      },
+    ),
+    { numRuns: 500 },
+  )
+})
+
+test('what fits with flipped bytes is still what would be encoded, and nothing but CORRUPT is thrown', () => {
+  fc.assert(
+    fc.property(
+      tree.filter((nodes) => nodes.length > 0),
+      fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 255 })), { minLength: 1, maxLength: 3 }),
+      (nodes, flips) => {
+        const damaged = encodeTree(nodes)
+        for (const [at, bits] of flips) damaged[at % damaged.length]! ^= bits
+        try {
+          const cursor = new TreeCursor(damaged)
+          for (const one of nodes) {
+            if (!cursor.seek(key(one))) continue
+            const fitting = cursor.fitting(one.name, factsOf(one), always)
+            const found = cursor.node(key(one))
+            if (fitting === undefined || found === undefined) continue
+            const { content, subtree } = found
+            assert.deepEqual(damaged.subarray(fitting.start, fitting.end), encodeNode({ ...one, content, subtree }))
+          }
+        } catch (error) {
+          assert.ok(error instanceof EngineError && error.code === 'CORRUPT', String(error))
+        }
+      },
+    ),
+    { numRuns: 1000 },
+  )
+})
+
+test('a file does not fit when one of its blobs is not stored', () => {
+  const [one] = fc.sample(
+    node.filter(({ content }) => content !== undefined && content.length > 1),
+    1,
+  )
+  const cursor = new TreeCursor(encodeTree([one!]))
+  assert.ok(cursor.seek(key(one!)))
+  assert.equal(
+    cursor.fitting(one!.name, factsOf(one!), (blob) => blob !== one!.content!.at(-1)),
+    undefined,
+  )
+})
+
+test('names that are not there are not found, those after them are', () => {
+  fc.assert(
+    fc.property(tree, fc.uniqueArray(name, { maxLength: 6 }), (nodes, others) => {
+      const cursor = new TreeCursor(encodeTree(nodes))
+      const wanted = [...new Set([...nodes.map(key), ...others.map((other) => other.toString('latin1'))])].sort()
+      for (const one of wanted)
+        assert.equal(
+          cursor.seek(one),
+          nodes.some((known) => key(known) === one),
+        )
+    }),
+  )
+})
+
+test('trees of other writers are read, and nothing in them fits', () => {
+  const [one] = fc.sample(node, 1)
+  const usual = encodeTree([one!]).toString()
+  const variants = [
+    usual.replace('{"nodes":[', '{ "nodes":['),
+    usual.replace(']}\n', ']}'),
+    usual.replace(',"uid":', ', "uid":'),
+    usual.replace('{"name"', '{"future":[{"]":1}],"name"'),
+    usual.replace(/\}\]\}\n$/, ',"unknown":true}]}\n'),
+  ]
+  for (const variant of variants) {
+    const cursor = new TreeCursor(Buffer.from(variant))
+    assert.ok(cursor.seek(key(one!)), variant)
+    assert.equal(cursor.fitting(one!.name, factsOf(one!), always), undefined, variant)
+    assert.deepEqual(cursor.node(key(one!)), one)
+  }
+})
+
+test('nodes that are joined make the tree that encoding them makes', () => {
+  fc.assert(
+    fc.property(tree, (nodes) => {
+      const joined = joinNodes(nodes.map(encodeNode))
+      assert.deepEqual(joined, encodeTree(nodes))
+      assert.equal(parseTree(joined).length, nodes.length)
+    }),
+  )
+})

@@ -1,0 +1,341 @@
+import { daysFromCivil, daysInMonth } from './civil-date.ts'
+import type { BlobId } from './id.ts'
+import { goJsonString } from './json.ts'
+import { quoteName, unquoteName } from './quote.ts'
+import { parseNodeBytes, parseTree, TREE_CLOSING, TREE_OPENING, type TreeNode } from './tree.ts'
+
+// Holds what is found on disk against the tree of the last snapshot without making objects of its nodes: nearly always all is
+// as it was, and then the bytes of the node are what would be written again. They are compared, not interpreted: a node
+// fits only when each of its bytes is what `encodeTree` makes of the facts. So a tree in any other form, of whatever
+// writer, just does not fit, and is read in the plain way.
+
+/** What a node is compared with: everything about an entry but the content of a file or folder. */
+export interface NodeFacts {
+  readonly type: 'file' | 'dir' | 'symlink'
+  /** As `nodeText` writes it: Go's bits, not 0. */
+  readonly mode: number
+  /** ns since the epoch, and the offset in minutes that it is written with. */
+  readonly mtimeNs: bigint
+  readonly mtimeOffset: number
+  readonly ctimeNs: bigint
+  readonly ctimeOffset: number
+  readonly uid: number
+  readonly gid: number
+  /** The members `user` and `group`, each with the comma before it. */
+  readonly owner: Uint8Array
+  /** Below 2^53, as all of these. */
+  readonly inode: number
+  readonly deviceId: number
+  readonly size: number
+  readonly links: number
+  /** The members `linktarget`, `linktarget_raw` and `extended_attributes`, each with the comma before it. */
+  readonly extra: Uint8Array
+}
+
+/** A node that fits what is on disk: its bytes in the tree. */
+export interface FittingNode {
+  readonly start: number
+  readonly end: number
+  /** Of a folder. */
+  readonly subtree: BlobId | undefined
+}
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const ZERO = 0x30
+
+const text = (value: string): Uint8Array => Buffer.from(value, 'latin1')
+const NAME = text('{"name":"')
+const TYPES = {
+  file: text('","type":"file","mode":'),
+  dir: text('","type":"dir","mode":'),
+  symlink: text('","type":"symlink","mode":'),
+}
+const MTIME = text(',"mtime":"')
+const ATIME = text('","atime":"')
+const CTIME = text('","ctime":"')
+const UID = text('","uid":')
+const GID = text(',"gid":')
+const INODE = text(',"inode":')
+const DEVICE_ID = text(',"device_id":')
+const SIZE = text(',"size":')
+const LINKS = text(',"links":')
+const CONTENT = text(',"content":[')
+const NO_CONTENT = text(',"content":null')
+const SUBTREE = text(',"subtree":"')
+const NONE = -1
+
+/** Goes through the nodes of a tree once, in the order of their names. */
+export class TreeCursor {
+  readonly bytes: Buffer
+  /** Where the next node begins; where the list ends when there is none. */
+  #at: number
+  /** Where the list ends. */
+  readonly #end: number
+  /** For trees that are not as `encodeTree` makes them: every node by its name. */
+  #plain: Map<string, TreeNode> | undefined
+  #previous = ''
+  /** Where the last node ends that fitted. */
+  #fitted = 0
+
+  /** Throws as `parseTree`, now or later: only what is asked for is read. */
+  constructor(bytes: Buffer) {
+    this.bytes = bytes
+    this.#at = TREE_OPENING.length
+    this.#end = bytes.length - TREE_CLOSING.length
+    const isUsual =
+      this.#end >= this.#at &&
+      literal(bytes, 0, TREE_OPENING) !== NONE &&
+      literal(bytes, this.#end, TREE_CLOSING) !== NONE
+    if (!isUsual) this.#readAll()
+  }
+
+  /**
+   * Goes to the node of that name; false when there is none. Names are `latin1` text of their bytes, and asked for in
+   * increasing order.
+   */
+  seek(name: string): boolean {
+    while (this.#plain === undefined && this.#at < this.#end) {
+      const found = this.#name()
+      if (found === name) return true
+      if (found === undefined || found <= this.#previous) {
+        this.#readAll()
+        break
+      }
+      if (found > name) return false
+      const end = this.#fitted > this.#at ? this.#fitted : nodeEnd(this.bytes, this.#at, this.#end)
+      if (end === NONE || (end < this.#end && this.bytes[end] !== COMMA)) {
+        this.#readAll()
+        break
+      }
+      this.#previous = found
+      this.#goOn(end)
+    }
+    return this.#plain?.has(name) ?? false
+  }
+
+  /** The node of that name, which `seek` has found, in the plain way. Throws `CORRUPT`. */
+  node(name: string): TreeNode | undefined {
+    if (this.#plain === undefined) {
+      const end = nodeEnd(this.bytes, this.#at, this.#end)
+      if (end !== NONE && (end === this.#end || this.bytes[end] === COMMA))
+        return parseNodeBytes(this.bytes.subarray(this.#at, end))
+      this.#readAll()
+    }
+    return this.#plain!.get(name)
+  }
+
+  /**
+   * The bytes of the node that `seek` has found, when they are what `encodeTree` writes for these facts and some content:
+   * a list of IDs that are all `isStored`, or, for a folder, a subtree.
+   */
+  fitting(name: Buffer, facts: NodeFacts, isStored: (id: BlobId) => boolean): FittingNode | undefined {
+    if (this.#plain !== undefined) return undefined
+    const { bytes } = this
+    const start = this.#at
+    let at = start + NAME.length
+    // `seek` compared what the name stands for; how it is written is beyond doubt only for these bytes.
+    while (isPlain(bytes[at]!)) at++
+    if (bytes[at] !== QUOTE) {
+      at = literal(bytes, start + NAME.length, Buffer.from(goJsonString(quoteName(name)).slice(1, -1), 'utf8'))
+    }
+    at = literal(bytes, at, TYPES[facts.type])
+    at = number(bytes, at, facts.mode)
+    const mtime = literal(bytes, at, MTIME)
+    at = time(bytes, mtime, facts.mtimeNs, facts.mtimeOffset)
+    const timeLength = at - mtime
+    at = literal(bytes, at, ATIME)
+    if (at === NONE || bytes.compare(bytes, mtime, mtime + timeLength, at, at + timeLength) !== 0) return undefined
+    at = literal(bytes, at + timeLength, CTIME)
+    at = time(bytes, at, facts.ctimeNs, facts.ctimeOffset)
+    at = number(bytes, literal(bytes, at, UID), facts.uid)
+    at = number(bytes, literal(bytes, at, GID), facts.gid)
+    at = literal(bytes, at, facts.owner)
+    if (facts.inode !== 0) at = number(bytes, literal(bytes, at, INODE), facts.inode)
+    if (facts.deviceId !== 0) at = number(bytes, literal(bytes, at, DEVICE_ID), facts.deviceId)
+    if (facts.size !== 0) at = number(bytes, literal(bytes, at, SIZE), facts.size)
+    if (facts.links !== 0) at = number(bytes, literal(bytes, at, LINKS), facts.links)
+    at = literal(bytes, at, facts.extra)
+    if (at === NONE) return undefined
+    let subtree: BlobId | undefined
+    if (facts.type === 'file') at = contentEnd(bytes, literal(bytes, at, CONTENT), isStored)
+    else {
+      at = literal(bytes, at, NO_CONTENT)
+      if (facts.type === 'dir') {
+        at = literal(bytes, at, SUBTREE)
+        if (!isIdAt(bytes, at) || bytes[at + 64] !== QUOTE) return undefined
+        subtree = bytes.toString('latin1', at, at + 64) as BlobId
+        at += 65
+      }
+    }
+    if (at === NONE || bytes[at] !== 0x7d) return undefined
+    at += 1
+    if (at !== this.#end && (at > this.#end || bytes[at] !== COMMA)) return undefined
+    this.#fitted = at
+    return { start, end: at, subtree }
+  }
+
+  #goOn(end: number): void {
+    this.#at = end < this.#end ? end + 1 : this.#end
+  }
+
+  #name(): string | undefined {
+    const { bytes } = this
+    const start = literal(bytes, this.#at, NAME)
+    if (start === NONE) return undefined
+    let end = start
+    while (bytes[end] !== QUOTE && bytes[end] !== BACKSLASH && bytes[end]! < 0x80) end++
+    if (bytes[end] === QUOTE) return bytes.toString('latin1', start, end)
+    while (bytes[end] !== QUOTE) {
+      if (end >= this.#end) return undefined
+      end += bytes[end] === BACKSLASH ? 2 : 1
+    }
+    try {
+      return unquoteName(JSON.parse(bytes.toString('utf8', start - 1, end + 1)) as string).toString('latin1')
+    } catch {
+      return undefined // `parseTree` says what is wrong with it
+    }
+  }
+
+  #readAll(): void {
+    this.#plain = new Map(parseTree(this.bytes).map((node) => [node.name.toString('latin1'), node]))
+  }
+}
+
+/** Bytes of a name that are written as they are: ASCII but for what Go or JSON escapes. */
+function isPlain(byte: number): boolean {
+  return (
+    byte >= 0x20 &&
+    byte <= 0x7e &&
+    byte !== QUOTE &&
+    byte !== BACKSLASH &&
+    byte !== 0x26 && // &
+    byte !== 0x3c && // <
+    byte !== 0x3e // >
+  )
+}
+
+/** Where the literal ends that must stand at a place; -1 when it does not, or when the place is -1. */
+function literal(bytes: Uint8Array, at: number, expected: Uint8Array): number {
+  if (at === NONE || at + expected.length > bytes.length) return NONE
+  for (let i = 0; i < expected.length; i++) if (bytes[at + i] !== expected[i]) return NONE
+  return at + expected.length
+}
+
+/** Where the number ends, if it is written there in as few digits as it takes. */
+function number(bytes: Uint8Array, at: number, expected: number): number {
+  if (at === NONE) return NONE
+  let end = at
+  let value = 0
+  for (let digit = bytes[end]! - ZERO; digit >= 0 && digit <= 9 && end - at < 16; digit = bytes[++end]! - ZERO) {
+    value = value * 10 + digit
+  }
+  if (value !== expected || end === at || (bytes[at] === ZERO && end > at + 1)) return NONE
+  return end
+}
+
+const SECOND = 1_000_000_000n
+const FRACTION_AT = '2006-01-02T15:04:05'.length
+
+/** Where the time ends, if it is written there as `formatTimestamp` does. */
+function time(bytes: Uint8Array, at: number, ns: bigint, offset: number): number {
+  if (at === NONE) return NONE
+  const year = digits(bytes, at, 4)
+  const month = digits(bytes, at + 5, 2)
+  const day = digits(bytes, at + 8, 2)
+  const hour = digits(bytes, at + 11, 2)
+  const minute = digits(bytes, at + 14, 2)
+  const second = digits(bytes, at + 17, 2)
+  const isTime =
+    year >= 0 &&
+    month >= 1 &&
+    month <= 12 &&
+    day >= 1 &&
+    day <= daysInMonth(year, month) &&
+    hour >= 0 &&
+    hour <= 23 &&
+    minute >= 0 &&
+    minute <= 59 &&
+    second >= 0 &&
+    second <= 59 &&
+    bytes[at + 4] === 0x2d &&
+    bytes[at + 7] === 0x2d &&
+    bytes[at + 10] === 0x54 &&
+    bytes[at + 13] === 0x3a &&
+    bytes[at + 16] === 0x3a
+  if (!isTime) return NONE
+  let end = at + FRACTION_AT
+  let nanoseconds = 0
+  if (bytes[end] === 0x2e) {
+    let unit = 100_000_000
+    end++
+    const first = end
+    for (let digit = bytes[end]! - ZERO; digit >= 0 && digit <= 9 && unit >= 1; digit = bytes[++end]! - ZERO) {
+      nanoseconds += digit * unit
+      unit /= 10
+    }
+    if (end === first || bytes[end - 1] === ZERO) return NONE
+  }
+  if (offset === 0) {
+    if (bytes[end] !== 0x5a) return NONE
+    end += 1
+  } else {
+    const minutes = Math.abs(offset)
+    const isZone =
+      bytes[end] === (offset < 0 ? 0x2d : 0x2b) &&
+      digits(bytes, end + 1, 2) === Math.floor(minutes / 60) &&
+      bytes[end + 3] === 0x3a &&
+      digits(bytes, end + 4, 2) === minutes % 60
+    if (!isZone) return NONE
+    end += 6
+  }
+  const seconds = daysFromCivil(year, month, day) * 86_400 + (hour * 60 + minute - offset) * 60 + second
+  return BigInt(seconds) * SECOND + BigInt(nanoseconds) === ns ? end : NONE
+}
+
+/** The number that so many digits make; negative when one is none. */
+function digits(bytes: Uint8Array, at: number, count: number): number {
+  let value = 0
+  for (let i = at; i < at + count; i++) {
+    const digit = bytes[i]! - ZERO
+    if (!(digit >= 0 && digit <= 9)) return NONE
+    value = value * 10 + digit
+  }
+  return value
+}
+
+/** Where the list of stored IDs ends that begins after its bracket. */
+function contentEnd(bytes: Buffer, from: number, isStored: (id: BlobId) => boolean): number {
+  if (from === NONE) return NONE
+  if (bytes[from] === 0x5d) return from + 1
+  for (let at = from; ; at += 1) {
+    if (bytes[at] !== QUOTE || !isIdAt(bytes, at + 1) || bytes[at + 65] !== QUOTE) return NONE
+    if (!isStored(bytes.toString('latin1', at + 1, at + 65) as BlobId)) return NONE
+    at += 66
+    if (bytes[at] === 0x5d) return at + 1
+    if (bytes[at] !== COMMA) return NONE
+  }
+}
+
+function isIdAt(bytes: Uint8Array, at: number): boolean {
+  if (at === NONE || at + 64 > bytes.length) return false
+  for (let i = at; i < at + 64; i++) {
+    const byte = bytes[i]!
+    if (!((byte >= ZERO && byte <= 0x39) || (byte >= 0x61 && byte <= 0x66))) return false
+  }
+  return true
+}
+
+/** Where the object ends that begins at `from`, by its brackets alone; -1 when it does not before `end`. */
+function nodeEnd(bytes: Uint8Array, from: number, end: number): number {
+  let depth = 0
+  for (let at = from; at < end; at++) {
+    const byte = bytes[at]!
+    if (byte === QUOTE) {
+      for (at++; bytes[at] !== QUOTE && at < end; at++) if (bytes[at] === BACKSLASH) at++
+    } else if (byte === 0x7b || byte === 0x5b) depth++
+    else if ((byte === 0x7d || byte === 0x5d) && --depth === 0) return at + 1
+  }
+  return NONE
+}

@@ -1,0 +1,129 @@
+import { type BlobId, hashId, type PackId } from '../format/id.ts'
+import { SEAL_OVERHEAD } from '../format/master-key.ts'
+import type { PackedBlob } from '../format/pack-header.ts'
+import { type BatchOpener, createBatchOpener, OPENER_MEMORY } from '../kernels/cipher-stream.ts'
+import { createKernels, type Region } from '../kernels/kernels.ts'
+import { createZstdContext, type ZstdContext } from '../kernels/zstd-context.ts'
+import { isFileProblem } from './file-problem.ts'
+import { readBlob } from './read-blob.ts'
+import type { IndexedRepository } from './repository.ts'
+
+/** Trees whose places begin in the same stretch of a pack are fetched together. */
+const STRETCH = 1024 * 1024
+/** What is fetched at once; a tree that goes beyond is fetched alone. */
+const MOST = STRETCH + 512 * 1024
+/** Stretches that are kept, opened: folders are visited nearly in the order in which their trees were stored. */
+const KEPT = 6
+const MOST_PLAIN = 64 * 1024 * 1024
+const IV_SIZE = 16
+
+interface Stretch {
+  readonly bytes: Buffer
+  /** Places of what was opened: the compressed or plain content. */
+  readonly trees: Map<BlobId, { readonly start: number; readonly blob: PackedBlob }>
+}
+
+/**
+ * Reads very many trees of a repository, most of which lie together: a stretch of a pack at a time, opened as a batch. What
+ * cannot be read so is read by `readBlob`, which knows what to do about damage, and rejects as it does; every tree is held
+ * against its hash.
+ */
+export function treeBytesReader(repository: IndexedRepository, signal?: AbortSignal): (id: BlobId) => Promise<Buffer> {
+  const reader = new TreeBytesReader(repository, signal)
+  return (id) => reader.read(id)
+}
+
+class TreeBytesReader {
+  readonly #repository: IndexedRepository
+  readonly #signal: AbortSignal | undefined
+  readonly #stretches = new Map<string, Promise<Stretch>>()
+  #open: { readonly region: Region; readonly opener: BatchOpener; readonly zstd: ZstdContext } | undefined
+  /** The pack that was asked for last, its trees in order of their places. */
+  #listed: { readonly pack: PackId; readonly blobs: readonly PackedBlob[] } | undefined
+
+  constructor(repository: IndexedRepository, signal?: AbortSignal) {
+    this.#repository = repository
+    this.#signal = signal
+  }
+
+  /** The plaintext of the tree. Rejects as `readBlob` does. */
+  async read(id: BlobId): Promise<Buffer> {
+    const location = this.#repository.index.find('tree', id)
+    if (location !== undefined && location.length <= MOST - STRETCH) {
+      const key = `${location.pack} ${Math.floor(location.offset / STRETCH)}`
+      let stretch = this.#stretches.get(key)
+      this.#stretches.delete(key)
+      stretch ??= this.#fetch(location.pack, Math.floor(location.offset / STRETCH))
+      this.#stretches.set(key, stretch)
+      for (const oldest of this.#stretches.keys()) {
+        if (this.#stretches.size <= KEPT) break
+        this.#stretches.delete(oldest)
+      }
+      const plaintext = this.#decode(await stretch, id)
+      if (plaintext !== undefined) return plaintext
+    }
+    return readBlob(this.#repository, 'tree', id, this.#signal)
+  }
+
+  async #fetch(pack: PackId, number: number): Promise<Stretch> {
+    const { index, masterKey, storage } = this.#repository
+    if (this.#listed?.pack !== pack) {
+      const trees = (index.packBlobs(pack) ?? []).filter(({ type }) => type === 'tree')
+      this.#listed = { pack, blobs: trees.sort((a, b) => a.offset - b.offset) }
+    }
+    const from = number * STRETCH
+    const blobs = this.#listed.blobs.filter(
+      ({ offset, length }) => offset >= from && offset < from + STRETCH && offset + length <= from + MOST,
+    )
+    const trees: Stretch['trees'] = new Map()
+    const [first] = blobs
+    if (first === undefined) return { bytes: Buffer.alloc(0), trees }
+    const start = first.offset
+    const end = blobs.reduce((last, { offset, length }) => Math.max(last, offset + length), 0)
+    let bytes: Buffer
+    try {
+      bytes = await storage.read({ type: 'pack', id: pack }, { offset: start, length: end - start }, this.#signal)
+    } catch (error) {
+      if (!isFileProblem(error)) throw error
+      return { bytes: Buffer.alloc(0), trees } // one by one there may be something, or another copy
+    }
+    if (this.#open === undefined) {
+      const kernels = createKernels({ memoryBytes: MOST + 4096 + OPENER_MEMORY })
+      const region = kernels.region('a stretch of trees', MOST)
+      this.#open = { region, opener: createBatchOpener(kernels, masterKey), zstd: createZstdContext() }
+    }
+    const { region, opener } = this.#open
+    // Damaged indexes may let places overlap: those are read one by one.
+    const apart = blobs.filter(({ offset }, i) => i === 0 || offset >= blobs[i - 1]!.offset + blobs[i - 1]!.length)
+    region.bytes.set(bytes)
+    const failed = new Set(
+      opener.open(apart.map(({ offset, length }) => ({ offset: region.offset + offset - start, length }))),
+    )
+    region.bytes.copy(bytes)
+    for (const [i, blob] of apart.entries()) {
+      if (!failed.has(i)) trees.set(blob.id, { start: blob.offset - start + IV_SIZE, blob })
+    }
+    return { bytes, trees }
+  }
+
+  /** Undefined for what cannot be had from the stretch. */
+  #decode({ bytes, trees }: Stretch, id: BlobId): Buffer | undefined {
+    const found = trees.get(id)
+    if (found === undefined) return undefined
+    const { start, blob } = found
+    const stored = bytes.subarray(start, start + blob.length - SEAL_OVERHEAD)
+    let plaintext: Buffer = stored
+    if (blob.uncompressedLength !== undefined) {
+      // A claim of gigabytes is for `readBlob` to look into.
+      if (blob.uncompressedLength > MOST_PLAIN) return undefined
+      plaintext = Buffer.allocUnsafeSlow(blob.uncompressedLength)
+      try {
+        if (!this.#open!.zstd.decompress(stored, plaintext)) return undefined
+      } catch (error) {
+        if (!isFileProblem(error)) throw error
+        return undefined
+      }
+    }
+    return hashId(plaintext) === id ? plaintext : undefined
+  }
+}
