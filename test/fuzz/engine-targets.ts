@@ -5,7 +5,7 @@ import { zstdCompressSync } from 'node:zlib'
 import { EngineError } from '../../src/engine/error.ts'
 import { type BlobId, hashId, isId, type PackId, parseId, type SnapshotId } from '../../src/engine/format/id.ts'
 import { encodeIndexFile, parseIndexFile } from '../../src/engine/format/index-file.ts'
-import { parseJson } from '../../src/engine/format/json.ts'
+import { goJsonString, parseJson } from '../../src/engine/format/json.ts'
 import { elementSpans, memberSpan, type Span } from '../../src/engine/format/json-spans.ts'
 import { createKeyFile, deriveKey, openKeyFile, parseKeyFile } from '../../src/engine/format/key-file.ts'
 import { encodeLock, parseLock } from '../../src/engine/format/lock.ts'
@@ -13,9 +13,20 @@ import { seal, sealWithIv, unseal } from '../../src/engine/format/master-key.ts'
 import { encodePackHeader, type PackedBlob, parsePackHeader } from '../../src/engine/format/pack-header.ts'
 import { quoteName, unquoteName } from '../../src/engine/format/quote.ts'
 import { encodeRepositoryConfig, parseRepositoryConfig } from '../../src/engine/format/repository-config.ts'
+import { columnsToPacks, scanIndexFile } from '../../src/engine/format/scan-index-file.ts'
 import { encodeSnapshot, parseSnapshot } from '../../src/engine/format/snapshot.ts'
 import { formatTimestamp, parseTimestamp, UNSET_TIME } from '../../src/engine/format/timestamp.ts'
-import { encodeTree, parseLargeTree, parseTree, type TreeNode } from '../../src/engine/format/tree.ts'
+import {
+  attributesText,
+  encodeNode,
+  encodeTree,
+  linkTargetText,
+  parseLargeTree,
+  parseNodeBytes,
+  parseTree,
+  type TreeNode,
+} from '../../src/engine/format/tree.ts'
+import { type NodeFacts, TreeCursor } from '../../src/engine/format/tree-cursor.ts'
 import { decodeUnpacked, encodeUnpacked } from '../../src/engine/format/unpacked.ts'
 import { compress, decompress } from '../../src/engine/format/zstd.ts'
 import { createBatchOpener, OPENER_MEMORY } from '../../src/engine/kernels/cipher-stream.ts'
@@ -159,6 +170,56 @@ const WORDS_OF_TIME = [
   '60',
 ]
 
+const ownerText = (key: string, value: string) => (value === '' ? '' : `,"${key}":${goJsonString(value)}`)
+
+/** Of nodes as they could be found on disk, in the order of their names. */
+const KNOWN = [ODD_TREE, ...golden.flatMap(({ trees }) => trees)]
+  .flatMap((tree) => parseTree(tree))
+  .filter(({ type, inode }) => ['file', 'dir', 'symlink'].includes(type) && inode < 2n ** 53n)
+  .sort((a, b) => Buffer.compare(a.name, b.name))
+
+function factsOf(node: TreeNode): NodeFacts {
+  return {
+    type: node.type as NodeFacts['type'],
+    mode: node.mode,
+    mtimeNs: node.mtime.ns,
+    mtimeOffset: node.mtime.offset,
+    ctimeNs: node.ctime.ns,
+    ctimeOffset: node.ctime.offset,
+    uid: node.uid,
+    gid: node.gid,
+    owner: Buffer.from(ownerText('user', node.user) + ownerText('group', node.group)),
+    inode: Number(node.inode),
+    deviceId: Number(node.deviceId),
+    size: node.size,
+    links: node.links,
+    extra: Buffer.from(linkTargetText(node.linkTarget ?? Buffer.alloc(0)) + attributesText(node.extendedAttributes)),
+  }
+}
+
+/** What is found to be as it was must be what would be written for it now, to the byte. */
+function compareWithDisk(input: Buffer): void {
+  const cursor = new TreeCursor(input)
+  for (const known of KNOWN) {
+    if (!cursor.seek(known.name.toString('latin1'))) continue
+    const fitting = cursor.fitting(known.name, factsOf(known), () => true)
+    if (fitting === undefined) continue
+    const found = input.subarray(fitting.start, fitting.end)
+    const { content, subtree } = parseNodeBytes(found)
+    assert.equal(fitting.subtree, subtree)
+    // Its content is the one thing that is taken over.
+    const written = encodeNode({
+      ...known,
+      atime: known.mtime,
+      genericAttributes: undefined,
+      device: 0n,
+      content,
+      subtree,
+    })
+    assert.ok(written.equals(found), `${found} fits, expected ${written}`)
+  }
+}
+
 function parsedTree(input: Buffer): readonly TreeNode[] {
   const large = outcomeOf(() => parseLargeTree(input, 200))
   const nodes = outcomeOf(() => parseTree(input))
@@ -166,6 +227,8 @@ function parsedTree(input: Buffer): readonly TreeNode[] {
   else if (!(large.error instanceof EngineError)) throw large.error
   const salvaged = outcomeOf(() => salvageTree(input))
   if (salvaged.value === undefined && !(salvaged.error instanceof EngineError)) throw salvaged.error
+  const compared = outcomeOf(() => compareWithDisk(input))
+  if (compared.error !== undefined && !(compared.error instanceof EngineError)) throw compared.error
   if (nodes.value === undefined) throw nodes.error
   assertSame('a salvaged tree', salvaged.value, { nodes: nodes.value, unreadable: 0 })
   return nodes.value
@@ -259,8 +322,17 @@ export const engineTargets: readonly FuzzTarget[] = [
     parse(input) {
       const old = outcomeOf(() => parseIndexFile(input, 1))
       const packs = outcomeOf(() => parseIndexFile(input, 2))
+      for (const [version, plain] of [
+        [1, old],
+        [2, packs],
+      ] as const) {
+        const columns = scanIndexFile(input, version)
+        if (columns) assertSame(`an index of version ${version} in columns`, columnsToPacks(columns), plain.value)
+      }
       if (packs.value === undefined) throw packs.error
-      assertSame('an index written again', parseIndexFile(encodeIndexFile(packs.value), 2), packs.value)
+      const again = encodeIndexFile(packs.value)
+      assertSame('an index written again', parseIndexFile(again, 2), packs.value)
+      assertSame('an index written again, in columns', columnsToPacks(scanIndexFile(again, 2)!), packs.value)
       if (old.value !== undefined) assertSame('an index of version 1', old.value, packs.value)
       else if (!(old.error instanceof EngineError)) throw old.error
     },
@@ -541,6 +613,9 @@ export const engineTargets: readonly FuzzTarget[] = [
       if (parsed.error !== undefined || typeof parsed.value !== 'object' || parsed.value === null) return false
       // Bytes that are no UTF-8 are other bytes than those of the text that was parsed, and of a BOM there is no place.
       if (!isFlat(input) || input.length > 3000) return false
+      // V8 (of Node.js 24.21) misreads an escape in a key where an object that it read before has a key of what stands in front of it and
+      // a backslash: after `{"d\\":1}` the key of `{"d\u0041":1}` is `d\`.
+      if (/\\/.test(input.toString('latin1').replace(/"(?:[^"\\]|\\.)*"(?!\s*:)/g, ''))) return false
       assertSame('a value by its places', bySpans(input, { start: 0, end: input.length }, parsed.value), parsed.value)
       return true
     },

@@ -10,6 +10,17 @@ export interface Regression {
 
 export const regressions: readonly Regression[] = [
   {
+    target: 'tree',
+    finding: 'was no tree, but for the reader of large ones an empty one',
+    input: '{"nodes":[,]}\n',
+  },
+  {
+    target: 'tree',
+    finding:
+      'could not be read for a large number behind a blank and a colon, unless another number was written without the blank',
+    input: `{"nodes":[${['"inode" :', '"inode":'].map((inode, i) => `{"name":"${i}","type":"file",${inode}18446744073709551615}`).join(',')}]}\n`,
+  },
+  {
     target: 'nginx configuration',
     finding: 'stood still before white space that is none for nginx, until memory was used up',
     input: 'server_name\u00a0example.com;',

@@ -28,7 +28,7 @@ const MAX_DIGITS = 20
 
 // A member whose number JavaScript may not hold exactly, or that is no plain integer. In valid JSON `":` can only be the end of
 // a key, or of a text and so no harm: then the slow way is taken for nothing.
-const DELICATE_NUMBER = /":[ \t\r\n]*-?(?:9\d{15}|\d{17}|\d+[.eE])/
+const DELICATE_NUMBER = /"[ \t\r\n]*:[ \t\r\n]*-?(?:9\d{15}|\d{17}|\d+[.eE])/
 
 /**
  * Parses untrusted JSON. `what` names it in messages. Integers beyond 2^53 come as `bigint`. A member written with a fraction or

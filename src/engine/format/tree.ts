@@ -217,7 +217,7 @@ export function parseLargeTree(bytes: Buffer, batch: number): TreeNode[] {
     for (const node of parseNodes(values, list, () => ({ start: 0, end: list.length }), nodes.length)) nodes.push(node)
   }
   let from: number | undefined
-  let to = 0
+  let to = OPENING.length
   for (const span of elementSpans(bytes, { start: OPENING.length - 1, end: bytes.length - CLOSING.length + 1 })) {
     from ??= span.start
     to = span.end
@@ -226,7 +226,11 @@ export function parseLargeTree(bytes: Buffer, batch: number): TreeNode[] {
       from = undefined
     }
   }
-  if (from !== undefined) parseBatch(from, to)
+  // To the very end: what stands behind the last node, such as a comma, is no JSON.
+  const end = bytes.length - CLOSING.length
+  if (from !== undefined) parseBatch(from, end)
+  else if (bytes.toString('latin1', to, end).trim() !== '')
+    throw unexpected({ what: 'tree' }, 'nodes', undefined, 'a node')
   return nodes
 }
 
@@ -237,8 +241,9 @@ function parseNodes(values: readonly unknown[], bytes: Buffer, list: () => Span,
     const place: Place = { what: 'tree', list: 'nodes', index: first + index }
     return parseNode(asObject(value, place), place, (key) => {
       spans ??= [...elementSpans(bytes, list())]
-      const { start, end } = memberSpan(bytes, spans[index]!, key)!
-      return bytes.toString('utf8', start, end)
+      const member = memberSpan(bytes, spans[index]!, key)
+      if (member === undefined) throw unexpected(place, key, undefined, 'an object')
+      return bytes.toString('utf8', member.start, member.end)
     })
   })
 }
