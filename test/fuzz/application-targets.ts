@@ -47,7 +47,7 @@ const KIB = 1024
 const ID = 'ab'.repeat(32)
 const STAGE = '/opt/.holdfast-restore-20261101-020000-4711-0'
 const text = (...texts: readonly string[]) => texts.map((each) => Buffer.from(each))
-const OF_TEXT = { base: 256 * KIB, perByte: 400 }
+const OF_TEXT = { base: 1024 * KIB, perByte: 400 }
 const HOST = { isRoot: true, home: '/root', stateHome: undefined }
 
 const CONFIG = `app: shop
@@ -401,7 +401,7 @@ export const applicationTargets: readonly FuzzTarget[] = [
       const [first] = settings
       if (first) assert.ok(valuesOf(settings, first.section, first.key).every((value) => value !== ''))
     },
-    memory: { base: 512 * KIB, perByte: 600 },
+    memory: { base: 1024 * KIB, perByte: 600 },
     share: 14,
   },
   {
@@ -460,7 +460,7 @@ export const applicationTargets: readonly FuzzTarget[] = [
       if (header) assert.ok(header.pageSize >= 512 && header.pageSize <= 65536)
       return header !== undefined
     },
-    memory: { base: 64 * KIB, perByte: 1 },
+    memory: { base: 1024 * KIB, perByte: 1 },
     share: 16,
   },
   {
@@ -489,7 +489,7 @@ export const applicationTargets: readonly FuzzTarget[] = [
     shape: 'bytes',
     samples: [MESSAGE, PARTIAL, ARMORED],
     parse: (input, random) => framed(openPgpFraming, input, 1 + random.below(600)),
-    memory: { base: 512 * KIB, perByte: 2000 },
+    memory: { base: 1024 * KIB, perByte: 2000 },
     share: 1.5,
   },
   {
@@ -497,7 +497,7 @@ export const applicationTargets: readonly FuzzTarget[] = [
     shape: 'bytes',
     samples: [AGE],
     parse: (input, random) => framed(ageFraming, input, 1 + random.below(600)),
-    memory: { base: 512 * KIB, perByte: 2000 },
+    memory: { base: 1024 * KIB, perByte: 2000 },
     share: 1.2,
   },
   {
@@ -669,7 +669,7 @@ export const applicationTargets: readonly FuzzTarget[] = [
       assertSame('what was trimmed before', trimWhiteSpace(trimmed), trimmed)
       splitCommand(input.toString('utf8'), 'the command')
     },
-    memory: { base: 256 * KIB, perByte: 2000 },
+    memory: { base: 1024 * KIB, perByte: 2000 },
     share: 5,
   },
 ]

@@ -276,7 +276,7 @@ export const engineTargets: readonly FuzzTarget[] = [
       if (again.length === input.length) assert.ok(again.equals(input), 'a header written again is another')
       else assertSame('a header written again', parsePackHeader(again), blobs)
     },
-    memory: { base: 64 * KIB, perByte: 40 },
+    memory: { base: 1024 * KIB, perByte: 100 },
     share: 12,
   },
   {
@@ -545,7 +545,7 @@ export const engineTargets: readonly FuzzTarget[] = [
       }
       return true
     },
-    memory: { base: 128 * KIB, perByte: 8 },
+    memory: { base: 1024 * KIB, perByte: 8 },
     share: 4,
   },
   {
@@ -565,7 +565,7 @@ export const engineTargets: readonly FuzzTarget[] = [
       const name = unquoteName(input.toString('utf8'))
       assertSame('a name quoted again', unquoteName(quoteName(name)), name)
     },
-    memory: { base: 512 * KIB, perByte: 600 },
+    memory: { base: 1024 * KIB, perByte: 600 },
     share: 14,
   },
   {
@@ -581,7 +581,7 @@ export const engineTargets: readonly FuzzTarget[] = [
       const oracle = Date.parse(written.replace(/(\.\d{3})\d+/, '$1'))
       assert.equal(Number(time.ns / 1_000_000n - (time.ns % 1_000_000n < 0n ? 1n : 0n)), oracle, 'the time by Date')
     },
-    memory: { base: 64 * KIB, perByte: 60 },
+    memory: { base: 1024 * KIB, perByte: 60 },
     share: 16,
   },
   {
@@ -632,7 +632,7 @@ export const engineTargets: readonly FuzzTarget[] = [
       assert.equal(isId(written), outcomeOf(() => parseId(written)).value === written)
       return parseId(written)
     },
-    memory: { base: 64 * KIB, perByte: 60 },
+    memory: { base: 1024 * KIB, perByte: 60 },
     share: 10,
   },
 ]

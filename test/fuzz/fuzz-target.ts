@@ -28,7 +28,7 @@ export interface FuzzTarget {
 }
 
 /** Of parsers that make a value of a text of any length: some twenty times of what JSON itself makes of `[],[],[]…`. */
-export const OF_VALUES: MemoryBound = { base: 512 * 1024, perByte: 400 }
+export const OF_VALUES: MemoryBound = { base: 1024 * 1024, perByte: 400 }
 
 /** Fails unless both are the same, with what was compared in its message. */
 export function assertSame(what: string, found: unknown, expected: unknown): void {
