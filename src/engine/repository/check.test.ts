@@ -143,8 +143,9 @@ describe('a sound repository', () => {
     const { repository } = await sample()
     let size = 0
     for await (const pack of repository.storage.list('pack')) size += pack.size
-    const { findings, index, ...counts } = await checkRepository(repository, { readData: true })
+    const { findings, index, readable, ...counts } = await checkRepository(repository, { readData: true })
     assert.deepEqual(findings, [])
+    assert.equal(readable.length, 1)
     assert.deepEqual(counts, { errors: 0, snapshots: 1, packs: 2, blobs: 5, bytesRead: size })
     assert.equal(index.blobCount, 5)
   })
