@@ -8,7 +8,7 @@ import type { IndexedRepository } from './repository.ts'
 
 /** Packs are read in blocks of this size: archivers store the trees of a folder's folders next to it. */
 const BLOCK = 1024 * 1024
-const KEPT_BLOCKS = 8
+const KEPT_BLOCKS = 4
 
 interface Block {
   readonly pack: PackId

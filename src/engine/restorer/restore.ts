@@ -100,8 +100,8 @@ const TURN_MILLISECONDS = 25
  * Files are restored in windows of so many, or so many blobs: what memory holds of a tree, however large. A blob that files of two
  * windows share is read twice, everything else once.
  */
-const WINDOW_FILES = 4096
-const WINDOW_BLOBS = 64 * 1024
+const WINDOW_FILES = 2048
+const WINDOW_BLOBS = 32 * 1024
 
 /** Starting threads takes as long as restoring this much without them. */
 const FILES_WITHOUT_THREADS = 1000
