@@ -26,6 +26,8 @@ export type { Manifest } from './operations/manifest.ts'
 export { makeRepository } from './operations/protect/create-repository.ts'
 export { type ProtectionPlan, planProtection } from './operations/protect/plan-protection.ts'
 export { type SetUpReport, setUp } from './operations/protect/set-up.ts'
+export { planRecover, type RecoverOptions, type RecoverReport, recover } from './operations/recovery/recover.ts'
+export type { RecoveryPlan } from './operations/recovery/recovery-plan.ts'
 export type { InPlacePlan, RestoreUnit } from './operations/restore/plan-in-place.ts'
 export {
   type RestoreInPlaceOptions,

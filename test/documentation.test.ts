@@ -216,6 +216,7 @@ test('every field that --json prints is in docs/json.md', async () => {
     ['--config', config, 'check', '--read-data'],
     ['--config', config, 'restore', '--target', join(folder.path, 'out'), '--verify'],
     ['--config', config, 'restore', '--yes', '--path', file],
+    ['-r', repository, 'restore', '--full', '--yes', '--map', 'port=3000:3100'],
     ['-r', repository, 'backup', dirname(file), '--dry-run'],
     ['-r', repository, 'snapshots'],
     ['-r', repository, 'snapshots', '--group-by', 'host'],

@@ -175,7 +175,7 @@ export function recoveryPlanJson(plan: RecoveryPlan) {
     account_commands: plan.accountCommands,
     commands: plan.commands,
     service: plan.service,
-    enabled: plan.enabled,
+    unit: plan.unit,
     reloads_units: plan.units,
     reloads_web_server: plan.webServer,
     space: plan.space.map(({ path, needed, free }) => ({

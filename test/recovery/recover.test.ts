@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { OperationEvent } from '../../src/operations/event.ts'
+import type { Manifest } from '../../src/operations/manifest.ts'
 import { planRecover, type RecoverOptions, recover } from '../../src/operations/recovery/recover.ts'
 import { describeTree } from '../equipment/describe-tree.ts'
 import {
@@ -15,6 +16,7 @@ import {
   type ProtectedApplication,
   protectedApplication,
 } from '../equipment/protected-application.ts'
+import { rewriteSnapshot } from '../equipment/rewrite-snapshot.ts'
 
 // On this machine and in a folder, without services of the system: what a recovery decides, and that it can be cut off anywhere.
 
@@ -352,4 +354,70 @@ test('a hostile snapshot gets nothing beyond its own config, and its commands ar
   const mine = app.config(withService({ install: 'touch mine', start: 'true' }))
   assert.equal((await recoverFrom(app, { config: mine })).outcome, 'succeeded')
   assert.ok(existsSync(app.at('mine')) && !existsSync(app.at('pwned')))
+})
+
+test('a forged manifest gets nothing replaced or closed that the config does not name', async () => {
+  const forgeries: ((app: ProtectedApplication, manifest: Manifest) => unknown)[] = [
+    (app, manifest) => ({
+      ...manifest,
+      components: [
+        ...manifest.components,
+        { ...manifest.components[0], name: 'evil', kind: 'secrets', configured: [app.base], paths: [] },
+      ],
+    }),
+    (app, manifest) => ({
+      ...manifest,
+      components: manifest.components.map((each) => ({
+        ...each,
+        kind: 'secrets',
+        configured: [join(app.base, 'victim')],
+      })),
+    }),
+    (app, manifest) => ({ ...manifest, configFile: join(app.base, 'victim/profile') }),
+  ]
+  for (const forge of forgeries) {
+    using app = await protectedApplication({ config: 'config' })
+    app.put('config/a', '1')
+    app.put('../../victim/file', 'untouched', 0o644)
+    const { snapshot } = await app.backUp()
+    await rewriteSnapshot(await app.open(), snapshot, { manifest: (manifest) => forge(app, manifest) })
+    const before = describeTree(join(app.base, 'victim'))
+    const end = await recoverFrom(app).then(
+      ({ outcome }) => outcome,
+      ({ code }) => code as string,
+    )
+    assert.ok(['BEYOND_CONFIG', 'succeeded', 'CONFIG', 'NOTHING'].includes(end), end)
+    assert.deepEqual(describeTree(join(app.base, 'victim')), before)
+    assert.equal(statSync(app.base).mode & 0o777, 0o700)
+  }
+})
+
+test('secrets that stay because there is no key are still there after going back', async () => {
+  using app = await protectedApplication({ config: 'config' })
+  const identity = await app.makeAgeIdentity()
+  app.put('config/a', 'old')
+  app.put('config/.env', 'TOKEN=old', 0o600)
+  await app.backUp({ seal: [identity.recipient], ...withService({ install: 'false', start: 'true' }) })
+  app.put('config/.env', 'TOKEN=live', 0o600)
+  const before = treeOf(app)
+  await assert.rejects(recoverFrom(app, { withoutSecrets: true, rollback: true }), { code: 'RECOVERY' })
+  assert.deepEqual(treeOf(app), before)
+})
+
+test('an application that a command runs is stopped for it, and runs again when it is gone back', async () => {
+  using app = await protectedApplication({ config: 'config' })
+  app.put('config/a', 'old')
+  const server = createServer((_, response) => response.end('ok'))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  try {
+    const { port } = server.address() as AddressInfo
+    const health = `http://127.0.0.1:${port}/`
+    const commands = { start: 'echo start >> ../../log', stop: 'echo stop >> ../../log', install: 'false' }
+    await app.backUp(withService({ ...commands, health }))
+    await assert.rejects(recoverFrom(app, { rollback: true }), { code: 'RECOVERY' })
+    assert.equal(readFileSync(join(app.base, 'log'), 'utf8'), 'stop\nstart\n')
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
 })

@@ -1,6 +1,6 @@
 import { ApplicationError } from '../error.ts'
 import { minimalEnvironment, type ProgramResult, programFailure, runProgram } from '../program.ts'
-import { serviceState, startService } from './service.ts'
+import { serviceState, startService, stopService } from './service.ts'
 import { isSystemdRunning } from './unit-state.ts'
 
 const UNIT = 'systemd:nginx.service'
@@ -33,6 +33,18 @@ export async function reloadWebServer(signal?: AbortSignal): Promise<'reloaded' 
   if ((await nginx(['-s', 'reload'], signal)).exitCode === 0) return 'reloaded'
   requireSuccess(await nginx([], signal))
   return 'started'
+}
+
+/** Whether it runs as a unit of systemd; undefined where nobody can tell. */
+export async function isWebServerRunning(signal?: AbortSignal): Promise<boolean | undefined> {
+  if (!(await isSystemdRunning())) return undefined
+  const state = await serviceState(UNIT, { signal })
+  return state === 'running' || state === 'changing'
+}
+
+/** One that does not run is no error. */
+export async function stopWebServer(signal?: AbortSignal): Promise<void> {
+  if (await isWebServerRunning(signal)) await stopService(UNIT, { signal })
 }
 
 function nginx(args: readonly string[], signal: AbortSignal | undefined): Promise<ProgramResult> {

@@ -126,3 +126,46 @@ test('a repository is restored from without a config', async () => {
   assert.equal(summary.target, target)
   assert.equal(summary.errors, 0)
 })
+
+test('a full recovery shows its plan, asks, and tells of each step; what does not go together is refused', async () => {
+  const { root, repository, passwordFile, identity } = app
+  const full = (argv: readonly string[], options = {}) =>
+    runCommand(folder.path, ['-r', repository, '-p', passwordFile, 'restore', '--full', ...argv], options)
+
+  const plan = await full(['--dry-run', '--identity', identity, '-v'])
+  assert.equal(plan.code, 0, plan.err)
+  assert.match(plan.out, /Full recovery of scratch from snapshot \w{8}/)
+  assert.match(plan.out, /~ .*config\/app\.json|unchanged|as they are/)
+  assert.match(plan.out, /Nothing was changed: this was a dry run/)
+
+  const unasked = await full([])
+  assert.deepEqual([unasked.code, /--yes to go ahead with all that the snapshot says/.test(unasked.err)], [1, true])
+  const missing = await full(['--dry-run'])
+  assert.equal(missing.code, 1)
+  assert.match(missing.out, /What is missing on this machine\nerror: The secrets stay sealed/)
+
+  writeFileSync(join(root, 'config', 'app.json'), 'changed')
+  const done = await full(['--yes', '--identity', identity, '--json'])
+  assert.equal(done.code, 0, done.err)
+  const messages = done.messages() as { message_type: string; step?: string; state?: string }[]
+  assert.deepEqual(
+    messages.flatMap(({ message_type, step, state }) => (message_type === 'step' && state === 'done' ? [step] : [])),
+    ['stop', 'restore:secrets', 'restore:config', 'restore:data', 'config', 'permissions'],
+  )
+  assert.equal(messages.at(-1)?.message_type, 'summary')
+  assert.equal(readFileSync(settings(), 'utf8'), '{"port":3000}\n')
+
+  for (const argv of [
+    ['--full', '--target', target],
+    ['--full', '--component', 'data', '--yes'],
+    ['--create-user', '--target', target],
+    ['--map', 'port=1:2', '--yes'],
+    ['--full', '--map', 'root=relative'],
+    ['--full', '--map', 'port=70000'],
+    ['--full', '--map', 'colour=red'],
+    ['--full', '--host', 'web1', '--yes'],
+  ]) {
+    const refused = await restore(argv)
+    assert.equal(refused.code, 1, argv.join(' '))
+  }
+})

@@ -103,11 +103,11 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
       ...(both.lines.length === 0 ? [] : [{ path: config.file, lines: both.lines }]),
       ...rewrites.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     ],
-    configFile: isDone('config') ? undefined : await ownFile(config.file),
+    configFile: isDone('config') || !isConfigFile(config.file) ? undefined : await ownFile(config.file),
     passwordFile: isDone('config') ? undefined : await missingPassword(config, options.location),
     commands: commandsOf(config, start),
     service: application === undefined ? undefined : await serviceOf(application, signal),
-    enabled: application?.manager === 'systemd' ? application.name : undefined,
+    unit: unitOf(config, start),
     webServer: manifest.components.some(({ kind }) => kind === 'nginx'),
     units: manifest.components.some(({ kind }) => kind === 'systemd') && (await isSystemdRunning()),
     checks: application === undefined ? undefined : config.service,
@@ -188,6 +188,17 @@ async function ownerOf(
   return { ...config.owner, ...(node && isSame ? { uid: node.uid, gid: node.gid } : {}) }
 }
 
+/** The manifest says where it lies: no file of another program gets its content. */
+function isConfigFile(path: string): boolean {
+  return /\.ya?ml$/.test(path)
+}
+
+function unitOf({ service }: Config, start: boolean): RecoveryPlan['unit'] {
+  return service?.manager === 'systemd' && service.name !== undefined
+    ? { name: service.name, enable: start }
+    : undefined
+}
+
 async function ownFile(path: string): Promise<OwnFile> {
   return { path, change: (await presence(path)) === 'nothing' ? 'created' : 'changed' }
 }
@@ -264,7 +275,8 @@ function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
       add(what, what === 'install' ? 'Install what it depends on' : 'Build it', `${command}  (as ${user})`)
   }
   if (plan.units) {
-    const enable = plan.enabled === undefined ? '' : `; systemctl enable ${plan.enabled}`
+    const { unit } = plan
+    const enable = unit === undefined ? '' : `; systemctl ${unit.enable ? 'enable' : 'disable'} ${unit.name}`
     add('systemd', 'Tell systemd', `systemctl daemon-reload${enable}`)
   }
   if (plan.webServer) add('nginx', 'Tell nginx', 'nginx -t; reload, or start where it does not run')

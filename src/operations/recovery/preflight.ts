@@ -1,14 +1,17 @@
 import { lstat } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
+import { ApplicationError } from '../../application/error.ts'
 import type { Finding } from '../../application/finding.ts'
 import type { ApplicationService } from '../../application/host/application-service.ts'
 import { accountCommands } from '../../application/host/make-account.ts'
+import { allDirectives, parseNginxConfig } from '../../application/host/nginx-config.ts'
 import { hasProgram, installCommand, portUser } from '../../application/host/requirements.ts'
 import { parseUnitFile, splitWords, valuesOf } from '../../application/host/unit-file.ts'
 import { isSystemdRunning } from '../../application/host/unit-state.ts'
 import { findAccount, groupId } from '../../engine/os/accounts.ts'
 import type { Manifest } from '../manifest.ts'
+import { rewriteText } from '../restore/relocation.ts'
 import { isBelow } from '../restore/restore-to-target.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import { findNode, readWhole } from '../snapshot-files.ts'
@@ -25,18 +28,16 @@ export interface PreflightOptions {
   readonly sealed: readonly Finding[]
 }
 
-/** Unit files are small; the repository may be hostile. */
-const UNIT_LIMIT = 1024 * 1024
+/** Units and sites are small; the repository may be hostile. */
+const FILE_LIMIT = 1024 * 1024
+
+type Draft = Omit<RecoveryPlan, 'steps' | 'preflight'>
 
 /**
  * What a recovery will need and this machine lacks, each with the command that helps: rights, programs, the owner's account,
  * ports, room, and a key that opens the secrets. Changes nothing.
  */
-export async function preflight(
-  chosen: ChosenSnapshot,
-  plan: Omit<RecoveryPlan, 'steps' | 'preflight'>,
-  options: PreflightOptions,
-): Promise<Finding[]> {
+export async function preflight(chosen: ChosenSnapshot, plan: Draft, options: PreflightOptions): Promise<Finding[]> {
   const findings: Finding[] = []
   const missing = (code: string, message: string, hint: string, severity: Finding['severity'] = 'error') =>
     findings.push({ severity, code, message, hint })
@@ -45,6 +46,7 @@ export async function preflight(
   await programs(chosen, plan, options, missing)
   account(plan, options, missing)
   await ports(plan, options, missing)
+  await webPorts(chosen, plan, options, missing)
   for (const { path, needed, free } of plan.space) {
     if (needed > free) missing('no-room', `${needed} bytes are needed at ${path}, ${free} are free`, 'Free some room')
   }
@@ -66,7 +68,7 @@ async function rights(plan: Pick<RecoveryPlan, 'owner' | 'units' | 'webServer'>,
 
 async function programs(
   chosen: ChosenSnapshot,
-  plan: Omit<RecoveryPlan, 'steps' | 'preflight'>,
+  plan: Draft,
   { application, manifest, withoutSecrets }: PreflightOptions,
   missing: Missing,
 ): Promise<void> {
@@ -123,15 +125,14 @@ const BUILT_IN = new Set(
 
 /** What the units of the snapshot start, where they are not sealed. */
 async function startedByUnits(
-  { repository, stored }: ChosenSnapshot,
+  chosen: ChosenSnapshot,
   manifest: Manifest,
 ): Promise<{ readonly program: string; readonly unit: string }[]> {
   const started: { program: string; unit: string }[] = []
   const paths = manifest.components.filter(({ kind }) => kind === 'systemd').flatMap((component) => component.paths)
   for (const { path } of paths) {
-    const node = await findNode(repository, stored.snapshot.tree, path)
-    if (node?.type !== 'file' || node.size > UNIT_LIMIT) continue
-    const settings = parseUnitFile((await readWhole(repository, node, UNIT_LIMIT)).toString('utf8'))
+    const text = await readSmall(chosen, path)
+    const settings = text === undefined ? [] : parseUnitFile(text)
     for (const command of valuesOf(settings, 'Service', 'ExecStart')) {
       const [first = '', ...rest] = splitWords(command.replace(/^[-@:+!|]+/, ''))
       const isEnv = posix.basename(first) === 'env'
@@ -153,15 +154,12 @@ function account(plan: Pick<RecoveryPlan, 'owner'>, { createUser }: PreflightOpt
     missing('no-group', `There is no group ${group}, to which the application belongs`, hint)
 }
 
-async function ports(
-  plan: Omit<RecoveryPlan, 'steps' | 'preflight'>,
-  { config }: PreflightOptions,
-  missing: Missing,
-): Promise<void> {
+async function ports(plan: Draft, { config }: PreflightOptions, missing: Missing): Promise<void> {
   // The application itself may have it now, and is stopped first.
   if (plan.service === undefined || plan.service.state === 'running' || plan.resumes !== undefined) return
-  const { health } = config.service ?? {}
+  const { health, manager } = config.service ?? {}
   if (health === undefined) return
+  if (manager === 'command' && (await isThere(config.root))) return // nobody can tell whose it is: likely its own
   const { hostname, port, protocol } = new URL(health)
   if (!/^(localhost|127\.|\[::1\]|0\.0\.0\.0)/.test(hostname)) return
   const number = Number(port || (protocol === 'https:' ? 443 : 80))
@@ -175,6 +173,48 @@ async function ports(
     `Port ${number}, on which the application answers, is taken by ${who}`,
     `Stop it, or bring the application to another port: --map port=${number}:OTHER`,
   )
+}
+
+/** Ports of the web server that somebody else has: it would not start. */
+async function webPorts(
+  chosen: ChosenSnapshot,
+  plan: Draft,
+  { manifest }: PreflightOptions,
+  missing: Missing,
+): Promise<void> {
+  const wanted = new Map<number, string>()
+  const sites = manifest.components.filter(({ kind }) => kind === 'nginx').flatMap(({ paths }) => paths)
+  for (const { path } of sites) {
+    const text = await readSmall(chosen, path)
+    if (text === undefined) continue
+    for (const port of listenPorts(rewriteText(text, plan.relocation).text, path)) wanted.set(port, path)
+  }
+  for (const [port, path] of wanted) {
+    const user = await portUser(port)
+    if (user === undefined || user.command === 'nginx') continue
+    const who = user.pid === undefined ? 'another process' : `process ${user.pid} (${user.command})`
+    missing('port-taken', `Port ${port}, on which nginx is to listen (${path}), is taken by ${who}`, 'Stop it')
+  }
+}
+
+function listenPorts(text: string, path: string): number[] {
+  if (/-----BEGIN/.test(text)) return [] // a certificate
+  try {
+    const listens = [...allDirectives(parseNginxConfig(text, path))].filter(({ name }) => name === 'listen')
+    return listens.flatMap(({ args: [address = ''] }) => {
+      const port = /^(?:.*:)?(\d+)$/.exec(address)?.[1]
+      return port === undefined || address.startsWith('unix:') ? [] : [Number(port)]
+    })
+  } catch (error) {
+    if (error instanceof ApplicationError) return [] // nginx -t will say what is wrong with it
+    throw error
+  }
+}
+
+async function readSmall({ repository, stored }: ChosenSnapshot, path: string): Promise<string | undefined> {
+  const node = await findNode(repository, stored.snapshot.tree, path)
+  if (node?.type !== 'file' || node.size > FILE_LIMIT) return undefined
+  return (await readWhole(repository, node, FILE_LIMIT)).toString('utf8')
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -60,8 +60,8 @@ export interface RecoveryPlan {
   /** They come from the config in the snapshot, so from whoever can write to the repository. */
   readonly commands: readonly RecoveryCommand[]
   readonly service: { readonly name: string; readonly state: ServiceState | undefined } | undefined
-  /** Unit that is enabled at boot. */
-  readonly enabled: string | undefined
+  /** The application's unit, and whether it is to start at boot: not what is not to be started now. */
+  readonly unit: { readonly name: string; readonly enable: boolean } | undefined
   readonly webServer: boolean
   readonly units: boolean
   readonly checks: Pick<ServiceConfig, 'health' | 'metrics' | 'expectLog'> | undefined

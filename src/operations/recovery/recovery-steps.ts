@@ -1,6 +1,8 @@
-import { chmod, chown, link, lstat, mkdir, readFile, rename, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, lchown, link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
+import { ApplicationError } from '../../application/error.ts'
 import {
   type ApplicationService,
   applicationState,
@@ -16,8 +18,8 @@ import { runShell } from '../../application/host/run-shell.ts'
 import { forgetInPm2 } from '../../application/host/service.ts'
 import { markLog, readServiceLog } from '../../application/host/service-log.ts'
 import { isEnabled, reloadUnits, setEnabled } from '../../application/host/unit-state.ts'
-import { reloadWebServer, testWebServer } from '../../application/host/web-server.ts'
-import { findAccount, groupId } from '../../engine/os/accounts.ts'
+import { isWebServerRunning, reloadWebServer, stopWebServer, testWebServer } from '../../application/host/web-server.ts'
+import { type Account, findAccount, groupId } from '../../engine/os/accounts.ts'
 import { writeFileDurably } from '../../engine/os/write-file-durably.ts'
 import { OperationError } from '../error.ts'
 import type { Observer } from '../event.ts'
@@ -28,7 +30,7 @@ import { relocatePath } from '../restore/relocation.ts'
 import { findInterrupted, settleInterrupted } from '../restore/restore-record.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import type { Step, StepTools } from '../steps/run-steps.ts'
-import { applicationOf, planComponent } from './plan-recovery.ts'
+import { accountOf, applicationOf, planComponent } from './plan-recovery.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 import type { SnapshotConfig } from './snapshot-config.ts'
 import { describeReplaced, type ReplacedPath, takeBack } from './take-back.ts'
@@ -98,16 +100,16 @@ class RecoverySteps {
       case 'config':
         return { run: (tools) => this.#ownFiles(tools), undo: (tools) => this.#removeOwnFiles(tools) }
       case 'permissions':
-        return { run: ({ signal }) => this.#permissions(signal) }
+        return { run: (tools) => this.#permissions(tools) }
       case 'install':
       case 'build':
         return { run: ({ signal }) => this.#command(kind, signal) }
       case 'systemd':
-        return { run: (tools) => this.#tellSystemd(tools), undo: (tools) => this.#disable(tools) }
+        return { run: (tools) => this.#tellSystemd(tools), undo: (tools) => this.#enableAsBefore(tools) }
       case 'nginx':
         return { run: ({ signal }) => tellNginx(signal) }
       case 'start':
-        return { run: (tools) => this.#start(tools), undo: ({ signal }) => this.#stopAgain(signal) }
+        return { run: (tools) => this.#start(tools), undo: ({ signal }) => this.#stopIfStarted(signal) }
       case 'check':
         return { run: (tools) => this.#check(tools) }
       default:
@@ -120,6 +122,17 @@ class RecoverySteps {
     return this.#plan.service && applicationOf(this.#config, this.#chosen, this.#plan.relocation)
   }
 
+  /** Whose rights commands have. Where the config names an owner that is not there, nothing runs as root in their place. */
+  #requireOwner(): Account | undefined {
+    const { owner } = this.#config
+    const account = accountOf(this.#config)
+    if (owner === undefined || account !== undefined) return account
+    throw new OperationError('PREFLIGHT', `There is no user ${owner.user}, to whom the application belongs`, {
+      facts: { user: owner.user },
+      hint: 'Add --create-user, or make the account',
+    })
+  }
+
   async #makeAccount(signal: AbortSignal): Promise<string> {
     const { owner } = this.#plan
     if (owner === undefined) return 'there is no owner'
@@ -130,31 +143,33 @@ class RecoverySteps {
 
   async #stop({ facts, note, signal }: StepTools): Promise<string> {
     const application = this.#application()
+    // Noted before anything is stopped: an attempt that was cut off must not make it seem down.
+    if (facts.webServerRan === undefined && this.#plan.webServer) {
+      await note({ webServerRan: await isWebServerRunning(signal) })
+    }
     if (application === undefined) return 'nothing is known to run'
-    const state = application.manager === 'command' ? undefined : await this.#stateOf(application, signal)
-    const wasRunning = state === 'running' || state === 'changing'
-    // Noted before it is stopped: an attempt that was cut off must not make it seem down.
+    const wasRunning = await this.#isRunning(application, signal)
     if (facts.wasRunning !== true) await note({ wasRunning })
-    if (!wasRunning && state !== 'failed') return 'nothing of it runs'
-    await this.#stopAgain(signal)
-    return `${this.#plan.service?.name} is stopped`
+    return wasRunning ? this.#stopAgain(signal) : 'nothing of it runs'
   }
 
-  async #stateOf(application: ApplicationService, signal: AbortSignal) {
+  async #isRunning(application: ApplicationService, signal: AbortSignal): Promise<boolean> {
+    const { manager, account } = application
     // The account that pm2 belongs to may not be there yet.
-    if (application.manager === 'pm2' && this.#config.owner !== undefined && application.account === undefined) {
-      return 'absent'
-    }
-    return applicationState(application, signal)
+    if (manager === 'pm2' && this.#config.owner !== undefined && account === undefined) return false
+    const state = await applicationState(application, signal)
+    if (state !== undefined) return state === 'running' || state === 'changing'
+    // Nobody keeps an eye on a command: it runs when it answers.
+    const health = this.#config.service?.health
+    if (health === undefined) return false
+    return (await checkApplication({ health, withinMs: 0, signal })).every(({ passed }) => passed)
   }
 
   /** The end of taking back, when all files are as they were. */
   async #startAsBefore({ facts, signal }: StepTools): Promise<string> {
     if (this.#plan.units) await reloadUnits(signal)
-    if (this.#plan.webServer) {
-      await testWebServer(signal)
-      await reloadWebServer(signal)
-    }
+    if (facts.webServerRan === true) await reloadWebServer(signal)
+    else if (facts.webServerRan === false) await stopWebServer(signal)
     const application = this.#application()
     if (application === undefined || facts.wasRunning !== true) return 'nothing of it ran before'
     await startApplication(application, signal)
@@ -165,9 +180,14 @@ class RecoverySteps {
     const { config, stamp, identities, withoutSecrets, verify, observe } = this.#with
     const { relocation, rewrites } = this.#plan
     if ((tools.facts as RestoreFacts).units !== undefined) await this.#takeBack(tools)
+    // After a power cut in the middle, an enabled unit has started at boot what is to be replaced.
+    const application = this.#plan.resumes === undefined ? undefined : this.#application()
+    if (application !== undefined && (await this.#isRunning(application, tools.signal))) {
+      await this.#stopAgain(tools.signal)
+    }
     const options = { config, relocation, rewrites, stamp, signal: tools.signal }
     const plan = await planComponent(this.#chosen, name, options)
-    await tools.note({ units: await describeReplaced(plan.units) })
+    await tools.note({ units: await describeReplaced(plan.units, { keepsSecrets: withoutSecrets }) })
     const report = await applyInPlace(this.#chosen, plan, {
       identities,
       withoutSecrets,
@@ -202,7 +222,7 @@ class RecoverySteps {
   async #ownFiles({ facts, note, signal }: StepTools): Promise<string> {
     const { config } = this.#with.config
     const written: string[] = []
-    if (await this.#differs(config.file, config.text)) {
+    if (this.#plan.configFile !== undefined && (await this.#differs(config.file, config.text))) {
       const before = beforeName(config.file, this.#with.stamp)
       const isThere = (await presence(config.file)) !== 'nothing'
       if (facts.config === undefined) await note({ config: isThere ? before : null })
@@ -241,14 +261,14 @@ class RecoverySteps {
   }
 
   /** The rest is as the snapshot has it: owners and modes came with the files. */
-  async #permissions(signal: AbortSignal): Promise<string> {
+  async #permissions({ factsOf, signal }: StepTools): Promise<string> {
     const { relocation, owner } = this.#plan
     const { manifest } = this.#chosen
     const root = this.#config.root
     const account = owner === undefined ? undefined : findAccount(owner.user)
     const gid = owner === undefined ? undefined : (groupId(owner.group) ?? account?.gid)
     const own = async (path: string) => {
-      if (account !== undefined && gid !== undefined && process.geteuid?.() === 0) await chown(path, account.uid, gid)
+      if (account !== undefined && gid !== undefined && process.geteuid?.() === 0) await lchown(path, account.uid, gid)
     }
     const pathsOf = (kind: string) =>
       manifest!.components
@@ -263,21 +283,12 @@ class RecoverySteps {
     for (const folder of [root, ...needed]) {
       for (const missing of await missingFolders(folder, root)) {
         await mkdir(missing, { mode: 0o750 })
-        await chmod(missing, 0o750)
         await own(missing)
         made.push(missing)
       }
     }
     let closed = 0
-    const secrets = manifest?.secrets?.files.filter(({ component }) => {
-      return manifest.components.some(({ name, kind }) => name === component && kind === 'secrets')
-    })
-    const secretFolders = manifest!.components
-      .filter(({ kind }) => kind === 'secrets')
-      .flatMap(({ configured }) => configured.filter(posix.isAbsolute))
-      .map((path) => relocatePath(path, relocation))
-    for (const path of secretFolders) if (await closeToOthers(path, 0o077)) closed += 1
-    for (const { path } of secrets ?? []) if (await closeToOthers(relocatePath(path, relocation), 0o007)) closed += 1
+    for (const path of this.#secretPaths(factsOf)) if (await closeToOthers(path)) closed += 1
     const parts = [
       made.length === 0 ? undefined : `made ${made.join(', ')}`,
       closed === 0 ? undefined : `closed ${closed} ${closed === 1 ? 'secret' : 'secrets'} to others`,
@@ -285,31 +296,48 @@ class RecoverySteps {
     return parts.length === 0 ? 'as they were' : parts.join('; ')
   }
 
+  /** Of secrets components, their folders and files: only what a step has put in place, whatever the manifest says. */
+  #secretPaths(factsOf: StepTools['factsOf']): string[] {
+    const { components = [], secrets } = this.#chosen.manifest ?? {}
+    return components
+      .filter(({ kind }) => kind === 'secrets')
+      .flatMap(({ name, configured }) => {
+        const files = secrets?.files.filter(({ component }) => component === name).map(({ path }) => path) ?? []
+        const { units = [] } = factsOf(`restore:${name}`) as RestoreFacts
+        return [...configured.filter(posix.isAbsolute), ...files]
+          .map((path) => relocatePath(path, this.#plan.relocation))
+          .filter((path) => units.some((unit) => isWithin(unit.path, path)))
+      })
+  }
+
   async #command(what: 'install' | 'build', signal: AbortSignal): Promise<string> {
     const planned = this.#plan.commands.find((command) => command.what === what)!
-    const account = planned.user === 'root' ? undefined : findAccount(planned.user)
+    const account = this.#requireOwner()
     const said = await runShell(planned.command, { what, cwd: this.#config.root, account, signal })
     return said.trim().split('\n').at(-1)?.slice(0, 200) || 'done'
   }
 
   async #tellSystemd({ facts, note, signal }: StepTools): Promise<string> {
     await reloadUnits(signal)
-    const { enabled } = this.#plan
-    if (enabled === undefined) return 'units are read anew'
-    if (facts.wasEnabled === undefined) await note({ wasEnabled: await isEnabled(enabled, signal) })
-    await setEnabled(enabled, true, signal)
-    return `${enabled} is enabled`
+    const { unit } = this.#plan
+    if (unit === undefined) return 'units are read anew'
+    if (facts.wasEnabled === undefined) await note({ wasEnabled: await isEnabled(unit.name, signal) })
+    await setEnabled(unit.name, unit.enable, signal)
+    return `${unit.name} is ${unit.enable ? 'enabled' : 'not enabled, as it is not to be started'}`
   }
 
-  async #disable({ facts, signal }: StepTools): Promise<string> {
-    const { enabled } = this.#plan
-    if (enabled === undefined || facts.wasEnabled !== false) return 'as before'
-    await setEnabled(enabled, false, signal)
-    return `${enabled} is not enabled, as before`
+  async #enableAsBefore({ facts, signal }: StepTools): Promise<string> {
+    const { unit } = this.#plan
+    if (unit === undefined || typeof facts.wasEnabled !== 'boolean') return 'as before'
+    await setEnabled(unit.name, facts.wasEnabled, signal)
+    return `${unit.name} is ${facts.wasEnabled ? 'enabled' : 'not enabled'}, as before`
   }
 
   async #start({ facts, note, signal }: StepTools): Promise<string> {
+    this.#requireOwner()
     const application = this.#application()!
+    // After a power cut in the middle, an enabled unit has started at boot what was not ready.
+    await stopApplication(application, signal)
     if (facts.log === undefined) await note({ log: [...(await markLog(application, signal))] })
     await startApplication(application, signal)
     return `${this.#plan.service?.name} is started`
@@ -323,6 +351,16 @@ class RecoverySteps {
     // What pm2 remembers of it is how it was started, not what the ecosystem file says now.
     if (manager === 'pm2' && name !== undefined) await forgetInPm2(name, { account, signal })
     return `${this.#plan.service?.name} is stopped`
+  }
+
+  /** A stop command may fail because there is nothing to stop, which must not keep the rest from being put back. */
+  async #stopIfStarted(signal: AbortSignal): Promise<string> {
+    try {
+      return await this.#stopAgain(signal)
+    } catch (error) {
+      if (error instanceof ApplicationError && error.code === 'COMMAND') return error.message
+      throw error
+    }
   }
 
   async #check({ factsOf, signal }: StepTools): Promise<string> {
@@ -379,13 +417,23 @@ async function missingFolders(folder: string, root: string): Promise<string[]> {
   return missing
 }
 
-/** Takes these bits from a mode; false where there is nothing to take. */
-async function closeToOthers(path: string, bits: number): Promise<boolean> {
-  const stats = await lstat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
+/** A folder of secrets is for its owner alone, a secret not for everybody. False where nothing had to be closed. */
+async function closeToOthers(path: string): Promise<boolean> {
+  let handle: FileHandle
+  try {
+    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch (error) {
+    // Not restored, or a link: what that leads to is not among the secrets.
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
     throw error
-  })
-  if (stats === undefined || stats.isSymbolicLink() || (stats.mode & bits) === 0) return false
-  await chmod(path, stats.mode & 0o7777 & ~bits)
-  return true
+  }
+  try {
+    const stats = await handle.stat()
+    const bits = stats.isDirectory() ? 0o077 : 0o007
+    if ((stats.mode & bits) === 0) return false
+    await handle.chmod(stats.mode & 0o7777 & ~bits)
+    return true
+  } finally {
+    await handle.close()
+  }
 }

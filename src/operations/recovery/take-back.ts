@@ -7,6 +7,7 @@ import { OperationError } from '../error.ts'
 import { beforeName } from '../restore/before-name.ts'
 import { presence, type RestoreUnit } from '../restore/plan-in-place.ts'
 import { identityOf } from '../restore/restore-record.ts'
+import { outermost } from '../restore/unit-paths.ts'
 
 /** What must be known of a path that is about to be replaced, so that what is there can be brought back. */
 export interface ReplacedPath {
@@ -21,15 +22,18 @@ export interface ReplacedPath {
 }
 
 /** Of the units of a plan; to be noted durably before it is applied. */
-export async function describeReplaced(units: readonly RestoreUnit[]): Promise<ReplacedPath[]> {
+export async function describeReplaced(
+  units: readonly RestoreUnit[],
+  { keepsSecrets }: { readonly keepsSecrets: boolean },
+): Promise<ReplacedPath[]> {
   return Promise.all(
-    units.map(async ({ path, before, kept, isDatabase }) => ({
-      path,
-      live: await identityOf(path),
-      before,
-      kept,
-      isDatabase,
-    })),
+    units.map(async ({ path, before, kept, secrets, isDatabase }) => {
+      const live: string[] = []
+      for (const secret of keepsSecrets ? secrets : []) {
+        if (secret !== path && (await identityOf(secret)) !== undefined) live.push(secret)
+      }
+      return { path, live: await identityOf(path), before, kept: outermost([...kept, ...live]), isDatabase }
+    }),
   )
 }
 
