@@ -6,6 +6,7 @@ import { completionCommand } from './commands/completion.ts'
 import { copyCommand } from './commands/copy.ts'
 import { demoCommand } from './commands/demo.ts'
 import { diffCommand } from './commands/diff.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { drillCommand } from './commands/drill.ts'
 import { dumpCommand } from './commands/dump.ts'
 import { exportCommand } from './commands/export.ts'
@@ -36,6 +37,7 @@ export const commandModules: readonly CommandModule[] = [
   backupCommand,
   statusCommand,
   historyCommand,
+  doctorCommand,
   snapshotsCommand,
   lsCommand,
   findCommand,

@@ -9,7 +9,7 @@ export function commandFor(verb: string, configFile: string, cwd: string): strin
 }
 
 /** In full: cron looks for programs in /usr/bin and /bin only. */
-const PROGRAM = fileURLToPath(new URL('../../bin/holdfast', import.meta.url))
+export const PROGRAM = fileURLToPath(new URL('../../bin/holdfast', import.meta.url))
 
 /** What an operator does after the first backup. */
 export function nextSteps(configFile: string, app: string, cwd: string): string[] {
