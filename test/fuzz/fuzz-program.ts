@@ -13,7 +13,7 @@ import type { FuzzTarget } from './fuzz-target.ts'
 import { fuzzTargets } from './fuzz-targets.ts'
 
 /** Of the processor, for one input: far above what any takes, and far below what a user would wait for. */
-const MILLISECONDS = 1000
+const MILLISECONDS = 2000
 /** Faults of the machine, which no input may look like. */
 const NEVER = new Set(['SYSTEM', 'SELF_CHECK', 'INTERRUPTED'])
 

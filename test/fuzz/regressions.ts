@@ -51,6 +51,11 @@ export const regressions: readonly Regression[] = [
     input: `a:\n${Array.from({ length: 15_000 }, (_, i) => `  k${i}: 1\n`).join('')}`,
   },
   {
+    target: 'pm2 file in YAML',
+    finding: 'cut out the line, which was the whole file, for each of its mistakes',
+    input: '[]'.repeat(80_000),
+  },
+  {
     target: 'patterns of what is left out',
     finding: 'tried every way to place each letter in a long name',
     input: '*a*a*a*a*a*a*a*a*b',
@@ -73,7 +78,7 @@ export const regressions: readonly Regression[] = [
   {
     target: 'config file',
     finding: 'compared each key with every other',
-    input: `app: a\n${Array.from({ length: 20_000 }, (_, i) => `k${i}: 1\n`).join('')}`,
+    input: `app: a\n${Array.from({ length: 10_000 }, (_, i) => `k${i}: 1\n`).join('')}`,
   },
   {
     target: 'config file',

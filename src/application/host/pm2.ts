@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
-import { parse as parseYaml } from 'yaml'
+import { parse as parseYaml, YAMLParseError } from 'yaml'
 import { ApplicationError } from '../error.ts'
 import type { Finding } from '../finding.ts'
 import { minimalEnvironment, programFailure, runProgram } from '../program.ts'
@@ -108,9 +108,12 @@ async function loadDefinitions(file: string, text: string, signal: AbortSignal |
 export function parseDefinitions(file: string, text: string): unknown {
   if (/\.ya?ml$/.test(file)) {
     try {
-      return parseYaml(text, { uniqueKeys: false }) ?? null // an empty file defines nothing
+      // Comparing each key with every other, and showing the line of every mistake, would take minutes for a long file.
+      return parseYaml(text, { uniqueKeys: false, prettyErrors: false }) ?? null // an empty file defines nothing
     } catch (error) {
-      throw unloadable(file, error)
+      if (!(error instanceof YAMLParseError)) throw unloadable(file, error)
+      const line = text.slice(0, error.pos[0]).split('\n').length
+      throw unloadable(file, new Error(`${error.message} at line ${line}`, { cause: error }))
     }
   }
   if (file.endsWith('.json')) {
