@@ -95,6 +95,8 @@ const manifest = z.object({
       files: z.array(z.object({ path: absolutePath, component: z.string() })),
     })
     .optional(),
+  /** The strongest that was proven, by the time of this one, of each of the newest snapshots before it. */
+  proofs: z.array(z.object({ snapshot: z.string(), level: z.string(), at: z.string() })).optional(),
   findings: z.array(finding),
   outcome: z.enum(['succeeded', 'incomplete']),
 })

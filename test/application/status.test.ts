@@ -87,6 +87,20 @@ test('a backup on a new machine does not shadow the history in older snapshots',
   assert.deepEqual(operations, ['backup', 'backup', 'verify', 'backup'])
 })
 
+test('what is proven of snapshots is known from manifests, also without any copy of the journal', async () => {
+  using app = await scratch()
+  await app.holdfast('backup')
+  await app.holdfast('check', '--read-data')
+  await app.holdfast('backup')
+  const [first] = JSON.parse((await app.holdfast('snapshots', '--json')).out) as { id: string }[]
+  const dumped = await app.holdfast('dump', 'latest', '/.holdfast/manifest.json')
+  const { proofs } = JSON.parse(dumped.out) as { proofs: { snapshot: string; level: string }[] }
+  assert.deepEqual(
+    proofs.map(({ snapshot, level }) => [snapshot, level]),
+    [[first!.id, 're-read']],
+  )
+})
+
 test('when the repository cannot be reached, status comes from the journal and says so', async () => {
   using app = await scratch()
   await app.holdfast('backup')

@@ -392,7 +392,7 @@ export class Journal implements Disposable {
   setProof(snapshot: string, level: ProofLevel, at: Date, evidence: JournalFacts = {}): void {
     this.#run(
       `INSERT INTO proof (snapshot, level, at, evidence) VALUES (?, ?, ?, ?)
-       ON CONFLICT (snapshot, level) DO UPDATE SET at = excluded.at, evidence = excluded.evidence WHERE excluded.at >= at`,
+       ON CONFLICT (snapshot, level) DO UPDATE SET at = excluded.at, evidence = excluded.evidence WHERE excluded.at > at`,
       snapshot,
       level,
       at.getTime(),

@@ -24,7 +24,7 @@ import {
 } from '../manifest.ts'
 import { VERSION } from '../version.ts'
 import type { ComponentCapture } from './capture-components.ts'
-import { storePages } from './journal-copy.ts'
+import { type JournalCopy, storePages } from './journal-copy.ts'
 import { type SealedArchive, type SealResult, storeStream } from './seal-secrets.ts'
 
 /** What a backup has stored by the time it describes itself. */
@@ -38,7 +38,7 @@ export interface StoredParts {
   readonly archived: ArchiveResult
   readonly seals: SealResult
   /** A copy of the journal; undefined when there is none to be had. */
-  readonly journal: Buffer | undefined
+  readonly journal: JournalCopy | undefined
   /** All findings until now. */
   readonly findings: readonly Finding[]
   /** Where and by whom the backup was made, if not here and by us. */
@@ -87,8 +87,8 @@ export async function describeSnapshot(
   await add(CONFIG, Buffer.from(config.text))
   for (const archive of seals.archives) files.set(archive.name, archive)
   if (parts.journal !== undefined) {
-    const stored = await storePages(sink, parts.journal)
-    files.set(JOURNAL, { name: JOURNAL, ...stored, sha256: hashId(parts.journal) })
+    const stored = await storePages(sink, parts.journal.bytes)
+    files.set(JOURNAL, { name: JOURNAL, ...stored, sha256: hashId(parts.journal.bytes) })
   }
   const manifest = manifestOf(parts, outerTree, files, findings)
   const encoded = encodeManifest(manifest)
@@ -118,7 +118,7 @@ function signatureFinding({ sign }: Config, error: unknown): Finding {
 }
 
 function manifestOf(
-  { config, time, reason, only, captures, archived, seals, host, user }: StoredParts,
+  { config, time, reason, only, captures, archived, seals, journal, host, user }: StoredParts,
   tree: BlobId,
   files: ReadonlyMap<string, SealedArchive>,
   findings: readonly Finding[],
@@ -141,6 +141,7 @@ function manifestOf(
     components: captures.map((captured) => describeComponent(captured, archived, seals, findings)),
     databases: captures.flatMap(({ capture }) => [...capture.databases]),
     ...(seals.manifest === undefined ? {} : { secrets: seals.manifest }),
+    ...(journal === undefined ? {} : { proofs: [...journal.proofs] }),
     findings: findings.map((finding) => ({ ...finding })),
     outcome: findings.some(isError) ? 'incomplete' : 'succeeded',
   }

@@ -2,13 +2,13 @@ import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
-import { readJournal } from '../../application/journal/journal.ts'
+import { type Journal, readJournal } from '../../application/journal/journal.ts'
 import type { BlobSink } from '../../engine/archiver/blob-sink.ts'
 import type { StoredContent } from '../../engine/archiver/store-content.ts'
 import { CodedError } from '../../engine/error.ts'
 import type { BlobId } from '../../engine/format/id.ts'
 import { JOURNAL, journalOf } from '../journal/journal-of.ts'
-import { MANIFEST_LIMIT } from '../manifest.ts'
+import { MANIFEST_LIMIT, type Manifest } from '../manifest.ts'
 
 /**
  * A page of the journal. Cut by content it would be one piece, and all of it stored again with every backup; cut at its pages,
@@ -16,6 +16,14 @@ import { MANIFEST_LIMIT } from '../manifest.ts'
  * 28 KB with pieces of two pages, 82 KB for the whole.
  */
 const PIECE = 4096
+
+/** The manifest of each snapshot says of so many snapshots before it what is proven of them. */
+const PROOFS_TOLD = 100
+
+export interface JournalCopy {
+  readonly bytes: Buffer
+  readonly proofs: NonNullable<Manifest['proofs']>
+}
 
 /**
  * The journal as it is now, copied consistently. Undefined when there is none; when it cannot be copied the finding says so, and
@@ -27,13 +35,13 @@ export async function copyOfJournal(
   config: Pick<Config, 'stateDirectory'>,
   folder: string,
   find: (finding: Finding) => void,
-): Promise<Buffer | undefined> {
+): Promise<JournalCopy | undefined> {
   const copy = join(folder, JOURNAL)
   try {
     using journal = readJournal(journalOf(config))
     if (journal === undefined) return undefined
     await journal.copyTo(copy)
-    if ((await stat(copy)).size <= MANIFEST_LIMIT) return await readFile(copy)
+    if ((await stat(copy)).size <= MANIFEST_LIMIT) return { bytes: await readFile(copy), proofs: proofsIn(journal) }
     find(notCopied('it has outgrown what is read back', 'Set it aside: the next backup begins a new one'))
   } catch (error) {
     if (!(error instanceof CodedError)) throw error
@@ -42,6 +50,16 @@ export async function copyOfJournal(
     await rm(copy, { force: true })
   }
   return undefined
+}
+
+function proofsIn(journal: Journal): JournalCopy['proofs'] {
+  return journal
+    .snapshots()
+    .slice(-PROOFS_TOLD)
+    .flatMap(({ id: snapshot }) => {
+      const proof = journal.proof(snapshot)
+      return proof === undefined ? [] : [{ snapshot, level: proof.level, at: proof.at.toISOString() }]
+    })
 }
 
 function notCopied(why: string, hint: string | undefined): Finding {

@@ -54,8 +54,9 @@ export async function syncJournal(plain: Repository, journal: Journal, options: 
   let runs = 0
   if (unknown.length > 0 || (lacksPast && stored.length > 0)) {
     const indexed = await loadIndex(plain, signal)
-    for (const snapshot of unknown) await takeOver(indexed, journal, snapshot, options)
+    // Copies first: they say by what a level was proven, a manifest only that it was.
     if (lacksPast) runs = await takeOverCopies(indexed, journal, stored, options)
+    for (const snapshot of unknown) await takeOver(indexed, journal, snapshot, options)
   }
   const present = new Set<string>(stored.map(({ id }) => id))
   // One that cannot be read is not gone, and which one it is is not known here.
@@ -75,7 +76,15 @@ async function takeOver(
   if (original !== undefined) journal.renameSnapshot(original, stored.id)
   try {
     const manifest = await readManifest(repository, stored, signal)
-    if (manifest !== undefined) journal.transaction(() => journal.saveSnapshot(snapshotRecord(stored, manifest)))
+    if (manifest === undefined) return
+    journal.transaction(() => {
+      journal.saveSnapshot(snapshotRecord(stored, manifest))
+      for (const { snapshot, level, at } of manifest.proofs ?? []) {
+        const time = new Date(at)
+        if (!isProofLevel(level) || Number.isNaN(time.getTime())) continue
+        journal.setProof(snapshot, level, time, { manifest_of: stored.id })
+      }
+    })
   } catch (error) {
     signal.throwIfAborted()
     if (!(error instanceof CodedError)) throw error
