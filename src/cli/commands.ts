@@ -20,6 +20,7 @@ import { lsCommand } from './commands/ls.ts'
 import { protectCommand } from './commands/protect.ts'
 import { pruneCommand } from './commands/prune.ts'
 import { repairCommand } from './commands/repair.ts'
+import { rescueCommand } from './commands/rescue.ts'
 import { restoreCommand } from './commands/restore.ts'
 import { scrubCommand } from './commands/scrub.ts'
 import { snapshotsCommand } from './commands/snapshots.ts'
@@ -50,6 +51,7 @@ export const commandModules: readonly CommandModule[] = [
   drillCommand,
   demoCommand,
   restoreCommand,
+  rescueCommand,
   dumpCommand,
   exportCommand,
   importCommand,

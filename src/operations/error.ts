@@ -16,6 +16,7 @@ export type OperationErrorCode =
   | 'RESUME' // an earlier run was cut off, and cannot be gone on with
   | 'RECOVERY' // a step of a recovery failed
   | 'UNHEALTHY' // the application does not answer as it should
+  | 'RESCUE' // a step of a rescue failed
   | 'DRILL' // a restore could not be rehearsed
   | 'DEMO'
 

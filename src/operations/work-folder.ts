@@ -13,7 +13,7 @@ export interface WorkFolder extends AsyncDisposable {
  */
 export async function openWorkFolder(
   parent: string,
-  purpose: 'backup' | 'verify' | 'drill' | 'import' | 'status',
+  purpose: 'backup' | 'verify' | 'drill' | 'import' | 'status' | 'rescue',
 ): Promise<WorkFolder> {
   const path = await makePrivateFolder(parent, `${purpose}-${process.pid}`)
   await removeLeftovers(parent, purpose)

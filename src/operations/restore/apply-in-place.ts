@@ -482,18 +482,23 @@ async function flush(units: readonly RestoreUnit[]): Promise<void> {
   })
 }
 
-async function released(databases: readonly string[], signal: AbortSignal): Promise<void> {
-  const deadline = Date.now() + RELEASE_MILLISECONDS
+/** Resolves when no process has any of these databases open; rejects with `IN_USE` when one goes on having one. */
+export async function released(
+  databases: readonly string[],
+  signal: AbortSignal,
+  withinMs = RELEASE_MILLISECONDS,
+): Promise<void> {
+  const deadline = Date.now() + withinMs
   for (;;) {
     const [user] = (await usersOf(databases)).users
     if (!user) return
-    if (Date.now() > deadline) {
+    if (Date.now() >= deadline) {
       throw new OperationError(
         'IN_USE',
         `Nothing was changed: process ${user.pid} (${user.command}) still has ${user.path} open`,
         {
           facts: { path: user.path, pid: user.pid, command: user.command },
-          hint: 'Name the service that it belongs to with --stop, or end it',
+          hint: 'Stop the service that it belongs to (restore: name it with --stop), or end it',
         },
       )
     }

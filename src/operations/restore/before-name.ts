@@ -5,9 +5,9 @@ const LOADED_WHOLE = /\/(sites-enabled|modules-enabled|conf\.d)$/
 
 /**
  * Where what stood at `path` is kept: beside it, as `NAME.before-STAMP`, or `NAME.restored-STAMP` when it is itself what was
- * restored and is taken back; hidden where it would be loaded again.
+ * restored and is taken back, or `NAME.corrupt-STAMP` when it is damaged; hidden where it would be loaded again.
  */
-export function beforeName(path: string, stamp: string, word: 'before' | 'restored' = 'before'): string {
+export function beforeName(path: string, stamp: string, word: 'before' | 'restored' | 'corrupt' = 'before'): string {
   const folder = posix.dirname(path)
   const name = `${posix.basename(path)}.${word}-${stamp}`
   return posix.join(folder, LOADED_WHOLE.test(folder) ? `.${name}` : name)
