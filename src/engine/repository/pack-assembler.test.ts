@@ -48,7 +48,9 @@ function read(packs: readonly FinishedPack[]): Map<BlobId, Buffer> {
 
 /** A pack whose buffer is used again by the assembler. */
 function copied({ id, blobs, bytes }: FinishedPack): FinishedPack {
-  return { id, blobs, bytes: Uint8Array.from(bytes) }
+  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length))
+  copy.set(bytes)
+  return { id, blobs, bytes: copy }
 }
 
 describe('PackAssembler', () => {

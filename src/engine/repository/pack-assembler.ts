@@ -14,8 +14,11 @@ import { isSame } from './same-blobs.ts'
 export interface FinishedPack {
   readonly id: PackId
   readonly blobs: readonly PackedBlob[]
-  /** The whole file, in a buffer of its own: to be handed to another thread, and back to `reuse` when it is stored. */
-  readonly bytes: Uint8Array<ArrayBuffer>
+  /**
+   * The whole file, in a buffer of its own that is to be handed back to `reuse` when it is stored. It is shared: one that is
+   * transferred counts as new memory to the collector of the thread that gets it, which then collects for nearly every pack.
+   */
+  readonly bytes: Uint8Array<SharedArrayBuffer>
 }
 
 export interface PackAssemblerOptions {
@@ -51,8 +54,8 @@ export class PackAssembler {
   /** Where in `#sealed` the next blob goes. */
   #next: number
   #blobs: PackedBlob[] = []
-  #pack: Uint8Array<ArrayBuffer> | undefined
-  readonly #spare: ArrayBuffer[] = []
+  #pack: Uint8Array<SharedArrayBuffer> | undefined
+  readonly #spare: SharedArrayBuffer[] = []
   /** Bytes that are in `#pack`. */
   #moved = 0
   #digest = createHash('sha256')
@@ -108,7 +111,7 @@ export class PackAssembler {
   }
 
   /** Takes the buffer of a pack that is stored for the next one: new memory has to be got and cleared by the system. */
-  reuse(buffer: ArrayBuffer): void {
+  reuse(buffer: SharedArrayBuffer): void {
     if (buffer.byteLength === this.#packRoom()) this.#spare.push(buffer)
   }
 
@@ -139,7 +142,7 @@ export class PackAssembler {
     const { offset } = this.#sealed
     const sealed = this.#options.kernels.memory.subarray(offset, this.#next)
     // Room for the header too. Memory that nothing is written to is not taken from the system.
-    this.#pack ??= new Uint8Array(this.#spare.pop() ?? new ArrayBuffer(this.#packRoom()))
+    this.#pack ??= new Uint8Array(this.#spare.pop() ?? new SharedArrayBuffer(this.#packRoom()))
     this.#pack.set(sealed, this.#moved)
     this.#digest.update(sealed)
     this.#moved += sealed.length

@@ -47,7 +47,7 @@ export class FileStorer {
   }
 
   /** Takes the memory of a pack that is stored, for the next one. */
-  reuse(buffer: ArrayBuffer): void {
+  reuse(buffer: SharedArrayBuffer): void {
     this.#assembler.reuse(buffer)
   }
 

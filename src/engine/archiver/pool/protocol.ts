@@ -53,7 +53,7 @@ export type ToWorker =
   | { readonly kind: 'store'; readonly job: number; readonly files: readonly FileJob[] }
   | { readonly kind: 'finish' }
   /** A pack of this worker is stored: it may make another, in the same memory. */
-  | { readonly kind: 'stored'; readonly buffer: ArrayBuffer }
+  | { readonly kind: 'stored'; readonly buffer: SharedArrayBuffer }
 
 export type FromWorker =
   | { readonly kind: 'ready' }
@@ -71,6 +71,6 @@ export type FromWorker =
       readonly kind: 'pack'
       readonly id: string
       readonly blobs: readonly PackedBlob[]
-      readonly bytes: Uint8Array<ArrayBuffer>
+      readonly bytes: Uint8Array<SharedArrayBuffer>
     }
   | { readonly kind: 'finished' }

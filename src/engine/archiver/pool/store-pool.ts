@@ -169,7 +169,7 @@ export class StorePool implements FileStore, AsyncDisposable {
     const saving: Promise<void> = this.#options.writer
       .savePack({ id: id as PackId, blobs, bytes })
       .then(() => {
-        if (!this.#failure) this.#running.post(thread.number, { kind: 'stored', buffer }, [buffer])
+        if (!this.#failure) this.#running.post(thread.number, { kind: 'stored', buffer })
       })
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#packs.delete(saving))

@@ -14,7 +14,7 @@ const PACKS_UNDER_WAY = 1
  */
 export function runStoreWorker(veto?: Veto): void {
   const port = parentPort!
-  const send = (message: FromWorker, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer)
+  const send = (message: FromWorker) => port.postMessage(message)
   let job = -1
   let file = -1
   let packs = 0
@@ -45,7 +45,7 @@ export function runStoreWorker(veto?: Veto): void {
       veto,
       onPack: ({ id, blobs, bytes }) => {
         packs += 1
-        send({ kind: 'pack', id, blobs, bytes }, [bytes.buffer])
+        send({ kind: 'pack', id, blobs, bytes })
       },
       onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state }),
     })
