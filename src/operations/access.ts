@@ -3,6 +3,7 @@ import { acquireLock, releaseAfter } from '../engine/repository/locks.ts'
 import { openRepository, type Repository } from '../engine/repository/repository.ts'
 import { isLocal, storageFor } from '../engine/storage/open-storage.ts'
 import type { Storage } from '../engine/storage/storage.ts'
+import { writesAfter } from '../engine/storage/writes-after.ts'
 
 /** How an operation gets at a repository. */
 export interface RepositoryAccess {
@@ -44,23 +45,31 @@ export async function withRepository<R>(
     readonly lock: LockKind
     /** Without the cache: for what is to find out how things stand in the storage itself. */
     readonly uncached?: boolean
+    /**
+     * Begin `task` while the lock settles, which spares that wait. What it writes into the repository waits; anything else
+     * that it does must be harmless when it is stopped by somebody else's lock, and its result is handed out only after.
+     */
+    readonly early?: boolean
     readonly signal?: AbortSignal | undefined
   },
   task: (repository: Repository, signal: AbortSignal | undefined) => Promise<R>,
 ): Promise<R> {
   const { signal } = options
   const opened = await open(access, signal)
-  const repository = options.uncached ? opened : await cached(opened, access)
-  if (options.lock === 'none' || access.noLock) return task(repository, signal)
-  const lock = await acquireLock(repository, {
+  const prepared = (repository: Repository) => (options.uncached ? repository : cached(repository, access))
+  if (options.lock === 'none' || access.noLock) return task(await prepared(opened), signal)
+  const lock = await acquireLock(opened, {
     exclusive: options.lock === 'exclusive',
+    early: options.early ?? false,
     retryFor: access.retryLock ?? 0,
     onWaiting: access.onWaiting,
     signal,
   })
   let result: R
   try {
+    const repository = await prepared({ ...opened, storage: writesAfter(opened.storage, lock.settled) })
     result = await task(repository, lock.signal)
+    await lock.settled
   } catch (error) {
     await releaseAfter(lock, error)
     throw error

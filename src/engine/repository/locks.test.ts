@@ -265,6 +265,66 @@ describe('acquiring a lock', () => {
   })
 })
 
+describe('a lock that work may begin under while it settles', () => {
+  const EARLY = { early: true, timing: { ...QUICK, settle: 5000 } }
+
+  it('is there at once, and refuses those that come now', async () => {
+    const repository = await testRepository()
+    const lock = await acquireLock(repository, EARLY)
+    assert.equal((await locksOf(repository)).length, 1)
+    await assert.rejects(acquireLock(repository, { exclusive: true, timing: QUICK }), { code: 'LOCKED' })
+    await lock.release()
+    await assert.rejects(lock.settled, { code: 'INTERRUPTED' })
+    assert.deepEqual(await locksOf(repository), [])
+  })
+
+  it('stops the work when somebody else turns up, who came at the same time', async () => {
+    const repository = await testRepository()
+    const lock = await acquireLock(repository, { early: true, timing: { ...QUICK, settle: 300 } })
+    assert.equal(lock.signal.aborted, false)
+    const other = await foreignLock(repository, { exclusive: true })
+    await assert.rejects(lock.settled, { code: 'LOCKED', message: /process 4711/ })
+    assert.equal((lock.signal.reason as EngineError).code, 'LOCKED')
+    await lock.release()
+    assert.deepEqual(await locksOf(repository), [other])
+  })
+
+  it('is waited for where a holder could have come and gone between the first look and the lock', async () => {
+    const repository = await testRepository()
+    const slow: Storage = {
+      ...repository.storage,
+      async write(name, content, signal) {
+        await sleep(40)
+        await repository.storage.write(name, content, signal)
+        await foreignLock(repository, { exclusive: true })
+      },
+    }
+    const options = { early: true, timing: { ...QUICK, settle: 60 } }
+    await assert.rejects(acquireLock(through(repository, slow), options), { code: 'LOCKED' })
+  })
+
+  it('is waited for by who would try again', async () => {
+    const repository = await testRepository()
+    const others: LockId[] = []
+    const storage: Storage = {
+      ...repository.storage,
+      async write(name, content, signal) {
+        await repository.storage.write(name, content, signal)
+        if (others.length === 0) others.push(await foreignLock(repository, { exclusive: true }))
+      },
+    }
+    const timing = { ...QUICK, settle: 300, retry: [1, 1] } as const
+    const onWaiting = () => void repository.storage.remove({ type: 'lock', id: others[0]! })
+    await using lock = await acquireLock(through(repository, storage), {
+      early: true,
+      retryFor: 60_000,
+      onWaiting,
+      timing,
+    })
+    await lock.settled
+  })
+})
+
 describe('a held lock', () => {
   it('is given back when disposed of, also under a signal that has aborted', async () => {
     const repository = await testRepository()

@@ -14,6 +14,7 @@ import { readParsed, sealUnpacked } from './unpacked-files.ts'
 // Restic's protocol (format reference 10). Shared locks go together; an exclusive one goes with nothing.
 //
 //   acquire   read all locks; conflict → LOCKED. Write mine. Wait 200 ms. Read again; conflict → remove mine, LOCKED.
+//             Reading may begin meanwhile (`early`): see `HeldLock.acquire`.
 //   refresh   every 5 min: write a new lock, remove the previous
 //   lost      no refresh for 22.5 min → the holder stops, for others may call the lock stale after 30
 //   stale     older than 30 min, or its process on this host is gone. Only `unlock` acts on it.
@@ -52,6 +53,11 @@ const RETRY_SPREAD = 0.2
 
 export interface LockOptions {
   readonly exclusive?: boolean
+  /**
+   * Resolve while the lock still settles: for who only reads until `Lock.settled` has resolved. Ignored with `retryFor`, since
+   * what was begun could not be begun again, and where taking the lock was so slow that reading would not be safe.
+   */
+  readonly early?: boolean
   /** How long to keep trying while somebody else holds a lock, in milliseconds; 0 fails at once. */
   readonly retryFor?: number
   /** Told once, before the first wait, who holds the lock. */
@@ -64,13 +70,15 @@ export interface LockOptions {
 /** A held lock. `signal` aborts when it is lost, or when the caller's own signal does: work under the lock must stop then. */
 export interface Lock extends AsyncDisposable {
   readonly signal: AbortSignal
+  /** Resolves once nobody else is in the way; rejects with `LOCKED` otherwise. Nothing may be written before. */
+  readonly settled: Promise<void>
   /** Gives the lock back, however the caller's signal stands. Rejects when its file could not be removed. */
   release(): Promise<void>
 }
 
 /** Rejects with `LOCKED`, naming who holds the lock. */
 export async function acquireLock(repository: Repository, options: LockOptions = {}): Promise<Lock> {
-  const { signal, exclusive = false, retryFor = 0 } = options
+  const { signal, exclusive = false, early = false, retryFor = 0 } = options
   const timing = { ...TIMING, ...options.timing }
   const deadline = performance.now() + retryFor
   let [wait, longest] = timing.retry
@@ -78,7 +86,7 @@ export async function acquireLock(repository: Repository, options: LockOptions =
   for (;;) {
     const lock = new HeldLock(repository, exclusive, timing, signal)
     try {
-      await lock.acquire()
+      await lock.acquire(early && retryFor === 0)
       return lock
     } catch (error) {
       await releaseAfter(lock, error)
@@ -106,6 +114,7 @@ export async function releaseAfter(lock: Lock, failure: unknown): Promise<void> 
 
 class HeldLock implements Lock {
   readonly signal: AbortSignal
+  settled: Promise<void> = Promise.resolve()
   readonly #repository: Repository
   readonly #exclusive: boolean
   readonly #timing: LockTiming
@@ -129,21 +138,44 @@ class HeldLock implements Lock {
     this.signal = signal ? AbortSignal.any([signal, this.#lost.signal]) : this.#lost.signal
   }
 
-  async acquire(): Promise<void> {
-    await this.#rejectConflict()
+  /**
+   * With `early` it resolves while the lock settles. What is read from then on is as right as what is read after it: whoever
+   * wrote a lock that the first look did not show looks again a settling time after writing it, finds this one, which was
+   * there by then, and does nothing. That holds only if this one was written within the settling time of the first look; half
+   * of it leaves room for clocks and listings that lag.
+   */
+  async acquire(early: boolean): Promise<void> {
+    const begun = performance.now()
+    await this.#rejectConflict(this.signal)
     // `restic unlock` asks whether a holder lives by sending SIGHUP, which kills a process that does not handle it: from
     // before the lock can be seen until after it is gone.
     process.on('SIGHUP', ignoreHangup)
     await this.#write(this.signal)
-    await pause(this.#timing.settle, this.signal)
-    await this.#rejectConflict()
+    const isInTime = performance.now() - begun < this.#timing.settle / 2
+    this.settled = this.#settle()
+    // Who began early may have failed by then, and not wait for it any more.
+    this.settled.catch(() => {})
+    if (!(early && isInTime)) await this.settled
+  }
+
+  async #settle(): Promise<void> {
+    const signal = AbortSignal.any([this.signal, this.#released.signal])
+    try {
+      await pause(this.#timing.settle, signal)
+      await this.#rejectConflict(signal)
+      signal.throwIfAborted()
+    } catch (error) {
+      this.#lost.abort(error)
+      throw error
+    }
     this.#timer = setInterval(() => this.#tick(), this.#timing.tick)
     this.#timer.unref()
   }
 
   async release(): Promise<void> {
-    clearInterval(this.#timer)
     this.#released.abort(new EngineError('INTERRUPTED', 'The lock is given back'))
+    await this.settled.catch(() => {}) // told to who waits for it
+    clearInterval(this.#timer)
     await this.#refreshing
     // Not under the caller's signal: an interrupted operation must still give its lock back.
     const timeout = AbortSignal.timeout(this.#timing.release)
@@ -239,8 +271,8 @@ class HeldLock implements Lock {
     }
   }
 
-  async #rejectConflict(): Promise<void> {
-    for await (const { id, info } of readLocks(this.#repository, this.#files, this.#timing, this.signal)) {
+  async #rejectConflict(signal: AbortSignal): Promise<void> {
+    for await (const { id, info } of readLocks(this.#repository, this.#files, this.#timing, signal)) {
       if (!this.#exclusive && !info.exclusive) continue
       throw lockedBy(this.#repository, id, info)
     }

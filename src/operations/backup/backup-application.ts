@@ -88,11 +88,15 @@ export async function backupApplication(
   return runOperation(
     { operation: 'backup', subject: config.app, observe: options.observe, signal: options.signal },
     () =>
-      withRepository(access, { lock: 'shared', signal: options.signal }, async (repository, lockSignal) => {
-        const signal = lockSignal ?? options.signal
-        const report = await new ApplicationBackup(config, components, { ...options, signal }).run(repository)
-        return { ...report, milliseconds: performance.now() - begun }
-      }),
+      withRepository(
+        access,
+        { lock: 'shared', early: true, signal: options.signal },
+        async (repository, lockSignal) => {
+          const signal = lockSignal ?? options.signal
+          const report = await new ApplicationBackup(config, components, { ...options, signal }).run(repository)
+          return { ...report, milliseconds: performance.now() - begun }
+        },
+      ),
     ({ snapshot, parent, summary, manifest, findings }) => ({
       ...backupSummary({ snapshot, parent, summary, findings }),
       components: manifest.components.map(({ name, kind, files, bytes, outcome, paths }) => ({

@@ -78,7 +78,7 @@ export async function backupPaths(access: RepositoryAccess, options: BackupPaths
       try {
         return await withRepository(
           { ...access, password },
-          { lock: options.dryRun ? 'none' : 'shared', signal: options.signal },
+          { lock: options.dryRun ? 'none' : 'shared', early: true, signal: options.signal },
           (repository, signal) =>
             backupInto(repository, { ...options, signal: signal ?? options.signal, select, lookAhead }),
         )

@@ -26,7 +26,7 @@ export interface ListSnapshotsOptions extends SnapshotsWanted {
 
 export async function listSnapshots(access: RepositoryAccess, options: ListSnapshotsOptions): Promise<SnapshotList> {
   const { names, filter, signal } = options
-  return withRepository(access, { lock: 'shared', signal }, async (repository, lockSignal) => {
+  return withRepository(access, { lock: 'shared', early: true, signal }, async (repository, lockSignal) => {
     const unreadable: { id: string; error: CodedError }[] = []
     const found = await loadSnapshots(repository, { names, filter }, lockSignal, (id, error) => {
       unreadable.push({ id, error })

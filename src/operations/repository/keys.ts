@@ -25,7 +25,7 @@ export interface KeyRunReport {
 const summary = ({ key }: KeyRunReport) => ({ key })
 
 export async function keyList(access: RepositoryAccess, signal: AbortSignal): Promise<KeyList> {
-  return withRepository(access, { lock: 'shared', signal }, (repository) => listKeys(repository, signal))
+  return withRepository(access, { lock: 'shared', early: true, signal }, (repository) => listKeys(repository, signal))
 }
 
 /** Adds a password: the repository opens with it as well. */

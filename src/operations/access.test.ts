@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { recordingStorage } from '../../test/equipment/recording-storage.ts'
+import { namesOf, PASSWORD, testRepository } from '../../test/equipment/test-repository.ts'
+import { encodeLock } from '../engine/format/lock.ts'
+import { now } from '../engine/format/timestamp.ts'
+import type { Repository } from '../engine/repository/repository.ts'
+import { writeUnpacked } from '../engine/repository/unpacked-files.ts'
+import { memoryStorage } from '../engine/storage/memory.ts'
+import type { Storage } from '../engine/storage/storage.ts'
+import { withRepository } from './access.ts'
+
+const EARLY = { lock: 'shared', early: true } as const
+const access = (storage: Storage) => ({ location: 'memory', storage, password: async () => Buffer.from(PASSWORD) })
+
+/** Somebody who takes the repository for themselves at the same time. */
+function lockExclusively(repository: Repository) {
+  const info = { time: now(), exclusive: true, hostname: 'elsewhere', username: 'somebody', pid: 4711, uid: 0, gid: 0 }
+  return writeUnpacked(repository, 'lock', encodeLock(info))
+}
+
+describe('work that begins while the lock settles', () => {
+  for (const type of ['pack', 'config'] as const) {
+    it(`changes nothing when somebody else turns up, and says that it is locked (${type})`, async () => {
+      const storage = recordingStorage(memoryStorage())
+      const repository = await testRepository({ storage })
+      const begin = storage.done.length
+      let hasBegun = false
+      const working = withRepository(access(storage), EARLY, async (opened) => {
+        hasBegun = true
+        await lockExclusively(repository)
+        if (type === 'pack') await opened.storage.write({ type, id: 'a'.repeat(64) }, Buffer.from('pack'))
+        else await opened.storage.remove({ type, id: '' })
+      })
+      await assert.rejects(working, { code: 'LOCKED', message: /process 4711/ })
+      assert.ok(hasBegun)
+      const done = storage.done.slice(begin).filter((call) => !call.includes(' locks/'))
+      assert.deepEqual(done, [])
+      assert.equal((await namesOf(storage, 'lock')).length, 1)
+    })
+  }
+
+  it('hands out nothing that was read when somebody else turns up', async () => {
+    const storage = memoryStorage()
+    const repository = await testRepository({ storage })
+    const working = withRepository(access(storage), EARLY, async () => {
+      await lockExclusively(repository)
+      return 'read'
+    })
+    await assert.rejects(working, { code: 'LOCKED' })
+  })
+
+  it('puts no file beside the repository either before nobody is in the way', async () => {
+    const storage = memoryStorage()
+    const repository = await testRepository({ storage })
+    const working = withRepository(access(storage), EARLY, async (opened) => {
+      await lockExclusively(repository)
+      await opened.storage.beside!.write('RECOVERY.txt', Buffer.from('note'))
+    })
+    await assert.rejects(working, { code: 'LOCKED' })
+    assert.equal(await storage.beside!.read('RECOVERY.txt'), undefined)
+  })
+
+  it('writes once nobody is in the way', async () => {
+    const storage = memoryStorage()
+    await testRepository({ storage })
+    const name = { type: 'pack', id: 'a'.repeat(64) } as const
+    await withRepository(access(storage), EARLY, ({ storage: opened }) => opened.write(name, Buffer.from('pack')))
+    assert.equal((await storage.read(name)).toString(), 'pack')
+    assert.deepEqual(await namesOf(storage, 'lock'), [])
+  })
+})
