@@ -25,6 +25,7 @@ import {
   type RescueDatabaseReport,
   rescueDatabase,
 } from '../../src/operations/rescue/rescue-database.ts'
+import { restoreToTarget } from '../../src/operations/restore/restore-to-target.ts'
 import { cheapRepository } from '../equipment/scratch-application.ts'
 import { temporaryFolder } from '../equipment/temporary-folder.ts'
 import { PASSWORD } from '../equipment/test-repository.ts'
@@ -247,6 +248,17 @@ describe('a rescued database', () => {
     const { kept } = await rescue()
     assert.equal(readFileSync(`${kept}-wal`, 'utf8'), 'a log')
     assert.equal(events(), 3000)
+  })
+
+  test('leaves an original that the next backup stores as it is, and is not incomplete for', async () => {
+    const damaged = KINDS['a damaged index']!.damage(readFileSync(healthy))
+    put(damaged)
+    const { kept } = await rescue({ prefer: 'snapshot' })
+    const { outcome, snapshot } = await backupApplication(configOf(), access, { observe: () => {}, signal })
+    assert.equal(outcome, 'succeeded')
+    const target = join(folder.path, 'restored')
+    await restoreToTarget(access, { choice: { name: snapshot }, target, observe: () => {}, signal })
+    assert.deepEqual(readFileSync(target + kept), damaged)
   })
 
   test('is the one that is preferred', async () => {

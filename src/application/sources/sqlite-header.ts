@@ -28,6 +28,11 @@ export function isSqliteHeader(bytes: Uint8Array): boolean {
   return bytes.length >= MAGIC.length && MAGIC.equals(bytes.subarray(0, MAGIC.length))
 }
 
+/** `NAME.corrupt-TIME`: what a rescue has put aside is damaged, and is kept as plain bytes rather than as a database. */
+export function isSetAside(path: string): boolean {
+  return /\.corrupt-\d{8}-\d{6}$/.test(path)
+}
+
 /** Whether a file of this size can be a sound database: whole pages, the smallest of which has 512 bytes. */
 export function isDatabaseSize(bytes: number): boolean {
   return bytes > 0 && bytes % 512 === 0

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, read
 import { realpath, stat } from 'node:fs/promises'
 import { setImmediate as yieldToOthers } from 'node:timers/promises'
 import { holdsPrivateKey, looksSecret, PRIVATE_KEY_MARKER_BYTES } from './secret-looking.ts'
-import { isDatabaseSize, isJournalHeader, isSqliteHeader } from './sqlite-header.ts'
+import { isDatabaseSize, isJournalHeader, isSetAside, isSqliteHeader } from './sqlite-header.ts'
 
 export interface SurveyOptions {
   /** Not asked about the target itself. */
@@ -46,8 +46,6 @@ export interface Survey {
 /** Longest time without giving others a turn. Synchronous calls are some five times as fast as promised ones. */
 const TURN_MS = 8
 const READ_BYTES = 256 * 1024
-/** What a rescue has put aside is damaged, and is kept as plain bytes. */
-const SET_ASIDE = /\.corrupt-\d{8}-\d{6}$/
 const DATABASE_NAME = /\.(db|db3|sqlite|sqlite3|s3db|sl3)$/i
 /** `app.db-mj01234567A`: ties the journals of a transaction over several databases together. */
 const SUPER_JOURNAL = /^(.+)-mj[0-9A-F]{9}$/
@@ -85,8 +83,7 @@ export async function surveyFiles(target: Buffer, options: SurveyOptions = {}): 
     const hasSidecar = siblings.has(name)
     const secret = looksSecret(path)
     const mayBeDatabase =
-      !SET_ASIDE.test(name) &&
-      (isDatabaseSize(stats.size) || hasSidecar || (DATABASE_NAME.test(name) && stats.size > 0))
+      !isSetAside(name) && (isDatabaseSize(stats.size) || hasSidecar || (DATABASE_NAME.test(name) && stats.size > 0))
     if (!mayBeDatabase && secret !== 'by-content') {
       if (secret === 'yes') survey.secrets.push(path)
       return

@@ -24,6 +24,7 @@ test('a secret or a database is vetoed on its name and bytes, whatever the surve
     ['/x/tls.pem', '-----BEGIN CERTIFICATE-----'],
     ['/x/id_rsa.pub', ''],
     ['/x/plain.txt', KEY],
+    ['/x/app.db.corrupt-20261101-020000', DATABASE],
   ] as const
   for (const [path, bytes] of passed) assert.equal(vetoOf(Buffer.from(path), Buffer.from(bytes)), undefined, path)
 })

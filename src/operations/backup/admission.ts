@@ -2,7 +2,7 @@ import { lstat } from 'node:fs/promises'
 import type { ComponentConfig } from '../../application/config/config.ts'
 import type { Exclusion } from '../../application/config/exclude.ts'
 import { holdsPrivateKey, looksSecret } from '../../application/sources/secret-looking.ts'
-import { isSqliteHeader } from '../../application/sources/sqlite-header.ts'
+import { isSetAside, isSqliteHeader } from '../../application/sources/sqlite-header.ts'
 import type { EntryStats } from '../../engine/archiver/node-from-stats.ts'
 
 /**
@@ -11,7 +11,8 @@ import type { EntryStats } from '../../engine/archiver/node-from-stats.ts'
  * would be stored.
  */
 export function vetoOf(path: Buffer, firstBytes: Buffer): string | undefined {
-  if (isSqliteHeader(firstBytes)) return 'it is a database that appeared after the survey; the next backup captures it'
+  if (isSqliteHeader(firstBytes) && !isSetAside(path.toString('latin1')))
+    return 'it is a database that appeared after the survey; the next backup captures it'
   const secret = looksSecret(path)
   if (secret === 'yes' || (secret === 'by-content' && holdsPrivateKey(firstBytes))) {
     return 'it is a secret that appeared after the survey; the next backup seals it'

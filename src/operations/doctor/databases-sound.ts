@@ -1,7 +1,7 @@
 import { open, readdir } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { Exclusion } from '../../application/config/exclude.ts'
-import { isSqliteHeader, SQLITE_HEADER_BYTES } from '../../application/sources/sqlite-header.ts'
+import { isSetAside, isSqliteHeader, SQLITE_HEADER_BYTES } from '../../application/sources/sqlite-header.ts'
 import { openSqliteProcess, SqliteFailure } from '../../application/sources/sqlite-process.ts'
 import { CodedError } from '../../engine/error.ts'
 import { leftOutOf } from '../backup/left-out.ts'
@@ -83,7 +83,7 @@ async function* databasesIn(
         const inner = posix.join(path, entry.name)
         if (isLeftOut?.(Buffer.from(inner), entry.isDirectory())) continue
         if (entry.isDirectory()) waiting.push(inner)
-        else if (entry.isFile() && (await hasDatabaseHeader(inner))) yield inner
+        else if (entry.isFile() && !isSetAside(entry.name) && (await hasDatabaseHeader(inner))) yield inner
         looked += 1
       }
     } else if (entries === 'ENOTDIR' && (await hasDatabaseHeader(path))) yield path
