@@ -12,6 +12,8 @@ import { followLinks, onHost } from './host-path.ts'
 /** Loading an ecosystem file is a matter of milliseconds; one that takes longer waits for something. */
 const LOAD_LIMIT_MS = 5_000
 const FILE_LIMIT = 1024 * 1024
+/** The parser keeps each mistake of a YAML file, at 2 kB each: a file that is nothing else would cost gigabytes. */
+const YAML_LIMIT = 64 * 1024
 const OUTPUT_LIMIT = 1024 * 1024
 /** Values that the file is searched for. Those of more variables count as found: sealing the file is the safe side. */
 const MOST_SEARCHED = 1000
@@ -107,6 +109,9 @@ async function loadDefinitions(file: string, text: string, signal: AbortSignal |
 /** What a YAML or JSON file says; undefined where only a JavaScript engine can tell. Throws `SOURCE`. */
 export function parseDefinitions(file: string, text: string): unknown {
   if (/\.ya?ml$/.test(file)) {
+    if (text.length > YAML_LIMIT) {
+      throw unloadable(file, new Error(`it has ${text.length} characters, expected at most ${YAML_LIMIT}`))
+    }
     try {
       // Comparing each key with every other, and showing the line of every mistake, would take minutes for a long file.
       return parseYaml(text, { uniqueKeys: false, prettyErrors: false }) ?? null // an empty file defines nothing
