@@ -46,7 +46,7 @@ const sceneOnce = () => {
 }
 
 /** Of each repository that is worked on, the calls that need room so far, and which of them finds none. */
-const disks = new Map<string, { calls: number; fullAt: number; fired: number }>()
+const disks = new Map<string, { calls: number; fullAt: number; fired: number; at?: string }>()
 const disksFolder = join(folder.path, 'disks')
 mkdirSync(disksFolder)
 const interception = interceptFileSystem(disksFolder, async ({ call, path }, perform) => {
@@ -55,6 +55,7 @@ const interception = interceptFileSystem(disksFolder, async ({ call, path }, per
     disk.calls += 1
     if (disk.calls === disk.fullAt) {
       disk.fired += 1
+      disk.at = path
       throw Object.assign(new Error(`ENOSPC: no space left on device, ${call}`), { code: 'ENOSPC', errno: -28 })
     }
   }
@@ -78,7 +79,7 @@ describe(`a disk that is full (HOLDFAST_SEED=${SEED})`, { concurrency: 6 }, () =
       while (tried.size < Math.min(TRIED, total)) tried.add(TRIED >= total ? tried.size + 1 : 1 + random.below(total))
       let fired = 0
       for (const fullAt of tried) {
-        const disk = { calls: 0, fullAt, fired: 0 }
+        const disk: { calls: number; fullAt: number; fired: number; at?: string } = { calls: 0, fullAt, fired: 0 }
         const place = `${name}-${fullAt}`
         disks.set(place, disk)
         const one = await prepare(place, operation)
@@ -90,6 +91,11 @@ describe(`a disk that is full (HOLDFAST_SEED=${SEED})`, { concurrency: 6 }, () =
           () => false,
         )
         if (succeeded && disk.fired === 0) continue
+        // The recovery program beside the repository is not worth a failed backup: there is a warning, and the next one places it.
+        if (succeeded && /\b(recover\.mjs|RECOVERY\.txt)/.test(disk.at ?? '')) {
+          assert.deepEqual(await damageIn(one.location), [], `call ${fullAt}`)
+          continue
+        }
         fired += 1
         await assert.rejects(running, (error: EngineError) => {
           assert.equal(error.code, 'NO_SPACE', error.stack)
