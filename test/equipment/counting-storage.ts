@@ -14,6 +14,10 @@ export function countingStorage(storage: Storage): Storage & { readonly asked: s
       asked.push(`read ${name.type}`)
       return storage.read(name, range, signal)
     },
+    async write(name, content, signal) {
+      asked.push(`write ${name.type}`)
+      return storage.write(name, content, signal)
+    },
     async size(name, signal) {
       asked.push(`size ${name.type}`)
       return storage.size(name, signal)

@@ -27,7 +27,8 @@ export function describeTree(
     if (stats.isFile() && stats.nlink > 1n) {
       const key = `${stats.dev}:${stats.ino}`
       if (!firstLinks.has(key)) firstLinks.set(key, shown)
-      line += ` same as ${JSON.stringify(firstLinks.get(key))}`
+      // Where only a part is looked at, the others may lie elsewhere: the first that is seen is like a file of its own.
+      if (linkCounts || firstLinks.get(key) !== shown) line += ` same as ${JSON.stringify(firstLinks.get(key))}`
       if (linkCounts) line += ` of ${stats.nlink}`
     }
     lines.set(shown, line)
