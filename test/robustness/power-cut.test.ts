@@ -36,6 +36,8 @@ const FULL = process.env.HOLDFAST_FULL === '1'
 const SEED = process.env.HOLDFAST_SEED ?? String(randomInt(2 ** 32))
 /** Moments of each operation, states of each moment beside the extremes, and states of each operation that restic judges. */
 const [CUTS, STATES, BY_RESTIC] = FULL ? [2000, 20, 20] : [25, 2, 1]
+/** Of an operation this short every moment is cut at. */
+const FEW_MOMENTS = 80
 
 const QUIET = { observe: () => {}, signal: new AbortController().signal }
 
@@ -189,7 +191,8 @@ async function cutAndJudge(
   const random = seededRandom(`${SEED} ${name}`)
   const seen = new Set<string>()
   const judged: Outcome[] = []
-  for (const cut of sample(moments.length + 1, CUTS, random)) {
+  const cuts = moments.length < FEW_MOMENTS ? moments.length + 1 : CUTS
+  for (const cut of sample(moments.length + 1, cuts, random)) {
     const chances: [string, Chance][] = Object.entries(EXTREMES)
     for (let state = 0; state < STATES; state++) chances.push([`random state ${state}`, randomChance(random.next)])
     const promised = promisedBy(moments, base, cut)
