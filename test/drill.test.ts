@@ -260,7 +260,9 @@ test(`a drill that is killed (${kills} times) leaves no process, mount or namesp
   await using example = await liveExample()
   await example.backUp()
   const before = machine(example)
-  const args = [MAIN, ...example.commandLine(), 'drill', '--json']
+  // A check that takes its time: the kills are to meet the namespaces.
+  const slow = { every: '90d', pick: 'latest', checks: [{ name: 'slow', run: 'sleep 2' }] }
+  const args = [MAIN, ...example.commandLine({ drill: slow }), 'drill', '--json']
   const begun = performance.now()
   const whole = spawnSync(process.execPath, args, { encoding: 'utf8', env: { PATH: process.env.PATH } })
   const duration = performance.now() - begun
@@ -277,9 +279,15 @@ test(`a drill that is killed (${kills} times) leaves no process, mount or namesp
       env: { PATH: process.env.PATH },
     })
     // Two thirds of the kills fall into the part in which namespaces are there.
-    if (kill % 3 === 0) await sleep(duration * random.next())
-    else {
-      for await (const chunk of child.stdout) if (String(chunk).includes('"isolate"')) break
+    if (kill % 3 === 0) {
+      child.stdout.resume()
+      await sleep(duration * random.next())
+    } else {
+      // Read on to the end: a drill whose output nobody reads ends.
+      await new Promise<void>((resolve) => {
+        child.stdout.on('data', (chunk) => String(chunk).includes('"isolate"') && resolve())
+        child.stdout.on('end', resolve)
+      })
       await sleep(1000 * random.next())
     }
     if (machine(example).processes.length > before.processes.length) insideNamespaces += 1

@@ -125,7 +125,7 @@ const ARMORED = Buffer.from(
 )
 const AGE = Buffer.concat([
   Buffer.from(
-    `age-encryption.org/v1\n-> X25519 ${'A'.repeat(43)}\n${'B'.repeat(43)}\n-> ssh-rsa abcd\n${'C'.repeat(64)}\n\n--- ${'D'.repeat(42)}A\n`,
+    `age-encryption.org/v1\n-> X25519 ${'A'.repeat(43)}\n${'B'.repeat(42)}A\n-> ssh-rsa abcd\n${'C'.repeat(64)}\n\n--- ${'D'.repeat(42)}A\n`,
   ),
   randomBytes(16 + 300, 'age'),
 ])
