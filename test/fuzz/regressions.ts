@@ -95,4 +95,24 @@ export const regressions: readonly Regression[] = [
     finding: 'threw what OpenSSL throws',
     input: '-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----\n',
   },
+  {
+    target: 'tar archive',
+    finding: 'had a size that a double cannot hold',
+    input: tarOfHugeFile(),
+  },
 ]
+
+/** A header whose size is 2 * 256^7, in base 256, with the sum that makes it valid. */
+function tarOfHugeFile(): Buffer {
+  const header = Buffer.alloc(512)
+  header.write('large')
+  header.write(['0000644', '0000000', '0000000', ''].join('\0'), 100)
+  header[124] = 0x80
+  header[128] = 2
+  header.write(`${'0'.repeat(11)}\0`, 136)
+  header.write('        0', 148)
+  header.write(`ustar\0${'00'}`, 257)
+  const sum = header.reduce((total, byte) => total + byte, 0)
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148)
+  return Buffer.concat([header, Buffer.alloc(1024)])
+}

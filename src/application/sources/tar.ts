@@ -250,17 +250,25 @@ function foreignEntry(headers: ReadHeaders): ForeignTarEntry {
       facts: { entry: headers.name },
     })
   }
+  const { mode, uid, gid, size } = headers
+  const milliseconds = headers.mtime.getTime()
+  // Base-256 fields hold up to 95 bits, of which a double loses some.
+  if (![mode, uid, gid, size, milliseconds].every(Number.isSafeInteger)) {
+    throw new ApplicationError('SEAL', `Cannot read the archive: ${headers.name} claims a number that no file has`, {
+      facts: { entry: headers.name },
+    })
+  }
   const name = named(pax.path, headers.name)
   return {
     name: name.at(-1) === 0x2f ? name.subarray(0, -1) : name,
     type: entryType(headers.type),
-    mode: headers.mode & 0o7777,
-    uid: numberOr(pax.uid, headers.uid),
-    gid: numberOr(pax.gid, headers.gid),
+    mode: mode & 0o7777,
+    uid: numberOr(pax.uid, uid),
+    gid: numberOr(pax.gid, gid),
     user: pax.uname ?? headers.uname,
     group: pax.gname ?? headers.gname,
-    mtimeNs: parsePaxTime(pax.mtime) ?? BigInt(headers.mtime.getTime()) * 1_000_000n,
-    size: headers.size,
+    mtimeNs: parsePaxTime(pax.mtime) ?? BigInt(milliseconds) * 1_000_000n,
+    size,
     linkTarget: headers.linkname || pax.linkpath ? named(pax.linkpath, headers.linkname ?? '') : undefined,
   }
 }
