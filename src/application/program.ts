@@ -73,7 +73,7 @@ export async function runProgram(
   const chunks: Buffer[] = []
   let length = 0
   let end: ProgramEnd | undefined
-  const input = Buffer.isBuffer(options.input) ? only(options.input) : (options.input ?? nothing())
+  const input = Buffer.isBuffer(options.input) ? only(options.input) : (options.input ?? noInput())
   const output = filterThrough(program, args, input, options, (ended) => {
     end = ended
   })
@@ -282,7 +282,8 @@ function watchIdle(limitMs: number | undefined, onIdle: () => void) {
   return { pause, progress, stop, expired: () => expired }
 }
 
-async function* nothing(): AsyncGenerator<Buffer> {}
+/** For a program that reads nothing. */
+export async function* noInput(): AsyncGenerator<Buffer> {}
 
 async function* only(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes

@@ -1,6 +1,6 @@
 import type { Account } from '../../engine/os/accounts.ts'
 import { ApplicationError } from '../error.ts'
-import { filterThrough, type ProgramEnd } from '../program.ts'
+import { filterThrough, noInput, type ProgramEnd } from '../program.ts'
 import { asAccount, environmentOf } from './run-as.ts'
 
 export interface ShellOptions {
@@ -35,7 +35,7 @@ export async function runShell(command: string, options: ShellOptions): Promise<
     const output = filterThrough(
       program,
       args,
-      nothing(),
+      noInput(),
       {
         cwd,
         env: environmentOf(account),
@@ -74,5 +74,3 @@ function tail() {
     text: () => kept,
   }
 }
-
-async function* nothing(): AsyncGenerator<Buffer> {}

@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { quoteIdentifier } from './quote-identifier.ts'
 
 // Runs in the process of SQLite.
 
@@ -25,7 +26,7 @@ export function compareTables(database: DatabaseSync): TableComparison[] {
     const only = (a: string, b: string, rows: number | undefined) => {
       if (rows === undefined) return 0
       if (key === undefined || before === undefined || after === undefined) return rows
-      const name = quoted(table)
+      const name = quoteIdentifier(table)
       const sql = `SELECT count(*) AS count FROM (SELECT ${key} FROM ${a}.${name} EXCEPT SELECT ${key} FROM ${b}.${name})`
       return Number(database.prepare(sql).get()?.count)
     }
@@ -44,20 +45,16 @@ function tablesOf(database: DatabaseSync, schema: string): string[] {
 
 /** What tells rows apart: the primary key, or the row ID. */
 function keyOf(database: DatabaseSync, schema: string, table: string): string | undefined {
-  const columns = database.prepare(`PRAGMA ${schema}.table_info(${quoted(table)})`).all()
+  const columns = database.prepare(`PRAGMA ${schema}.table_info(${quoteIdentifier(table)})`).all()
   if (columns.length === 0) return undefined
   const primary = columns.filter(({ pk }) => Number(pk) > 0).sort((a, b) => Number(a.pk) - Number(b.pk))
-  return primary.length > 0 ? primary.map(({ name }) => quoted(String(name))).join(', ') : 'rowid'
+  return primary.length > 0 ? primary.map(({ name }) => quoteIdentifier(String(name))).join(', ') : 'rowid'
 }
 
 function countOf(database: DatabaseSync, schema: string, table: string): number | undefined {
   try {
-    return Number(database.prepare(`SELECT count(*) AS count FROM ${schema}.${quoted(table)}`).get()?.count)
+    return Number(database.prepare(`SELECT count(*) AS count FROM ${schema}.${quoteIdentifier(table)}`).get()?.count)
   } catch {
     return undefined // not there, or of a module that only the application has
   }
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }

@@ -1,5 +1,5 @@
 import { type DatabaseBytes, inspectDatabaseBytes } from './database-bytes.ts'
-import type { SqliteProcess } from './sqlite-process.ts'
+import { latin1, type SqliteProcess } from './sqlite-process.ts'
 
 /**
  * What is wrong with a database, each with another way out:
@@ -85,8 +85,4 @@ function isOfIndex(line: string, roots: readonly number[]): boolean {
   return /(missing from index|wrong # of entries in index|non-unique entry in index|rowid not at end-of-record for)/.test(
     line,
   )
-}
-
-export function latin1(path: string): string {
-  return Buffer.from(path).toString('latin1')
 }

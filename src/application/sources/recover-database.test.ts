@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, before, describe, test } from 'node:test'
 import type { TableComparison } from './compare-tables.ts'
-import { type DatabaseTrouble, diagnoseDatabase, latin1 } from './diagnose-database.ts'
+import { type DatabaseTrouble, diagnoseDatabase } from './diagnose-database.ts'
 import { type RecoveredDatabase, recoverDatabase } from './recover-database.ts'
-import { openSqliteProcess } from './sqlite-process.ts'
+import { latin1, openSqliteProcess } from './sqlite-process.ts'
 
 const base = mkdtempSync(join(tmpdir(), 'holdfast-recover-'))
 after(() => rmSync(base, { recursive: true, force: true }))

@@ -2,10 +2,10 @@ import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs'
 import { chmod, copyFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ApplicationError } from '../error.ts'
-import { filterThrough, minimalEnvironment, type ProgramEnd, programFailure } from '../program.ts'
-import { type DatabaseDiagnosis, diagnoseDatabase, latin1 } from './diagnose-database.ts'
+import { filterThrough, minimalEnvironment, noInput, type ProgramEnd, programFailure } from '../program.ts'
+import { type DatabaseDiagnosis, diagnoseDatabase } from './diagnose-database.ts'
 import { SQLITE_HEADER_BYTES } from './sqlite-header.ts'
-import type { SqliteProcess } from './sqlite-process.ts'
+import { latin1, SqliteFailure, type SqliteProcess } from './sqlite-process.ts'
 
 /** `reindex`, `vacuum`: nothing was lost; `header`: the first bytes were written anew; `recover`: what could be read was read. */
 export type RecoveryWay = 'reindex' | 'vacuum' | 'header' | 'sqlite3 .recover' | 'built-in salvage'
@@ -54,7 +54,7 @@ export async function recoverDatabase(
       return (await isSound(result, options)) ? { path: result, way, lost: [] } : undefined
     } catch (error) {
       signal.throwIfAborted()
-      if (!isSqliteFailure(error)) throw error
+      if (!(error instanceof SqliteFailure)) throw error
       return undefined // the next way may
     }
   }
@@ -139,7 +139,7 @@ async function byCommand(
   const ends: ProgramEnd[] = []
   const settings = { env: minimalEnvironment(), signal }
   try {
-    const sql = filterThrough(program, ['-batch', source, '.recover'], nothing(), settings, (end) => ends.push(end))
+    const sql = filterThrough(program, ['-batch', source, '.recover'], noInput(), settings, (end) => ends.push(end))
     for await (const _ of filterThrough(program, ['-batch', target], sql, settings, (end) => ends.push(end)));
   } catch (error) {
     signal.throwIfAborted()
@@ -177,14 +177,8 @@ async function bySalvage(
     return { path: target, way: 'built-in salvage', lost }
   } catch (error) {
     signal.throwIfAborted()
-    if (!isSqliteFailure(error)) throw error
+    if (!(error instanceof SqliteFailure)) throw error
     await rm(target, { force: true })
     return undefined
   }
 }
-
-function isSqliteFailure(error: unknown): boolean {
-  return error instanceof Error && error.name === 'SqliteFailure'
-}
-
-async function* nothing(): AsyncGenerator<Buffer> {}

@@ -1,5 +1,6 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import { DatabasePages, type StoredRow, type StoredValue } from './database-pages.ts'
+import { quoteIdentifier } from './quote-identifier.ts'
 
 // Runs in the process of SQLite.
 
@@ -156,14 +157,16 @@ class TableCopy {
     this.name = name
     this.#target = target
     this.#encoding = encoding
-    const info = target.prepare(`PRAGMA table_xinfo(${quoted(name)})`).all()
-    const [list] = target.prepare(`PRAGMA table_list(${quoted(name)})`).all()
+    const info = target.prepare(`PRAGMA table_xinfo(${quoteIdentifier(name)})`).all()
+    const [list] = target.prepare(`PRAGMA table_list(${quoteIdentifier(name)})`).all()
     this.hasIds = Number(list?.wr) === 0
     // Values that are made when they are read (hidden 2) are not stored.
     const kept = info.filter(({ hidden }) => Number(hidden) !== 2)
     const keys = kept.filter(({ pk }) => Number(pk) > 0).sort((a, b) => Number(a.pk) - Number(b.pk))
     const inOrder = this.hasIds ? kept : [...keys, ...kept.filter(({ pk }) => Number(pk) === 0)]
-    this.#stored = inOrder.map((column) => (Number(column.hidden) === 3 ? undefined : quoted(String(column.name))))
+    this.#stored = inOrder.map((column) =>
+      Number(column.hidden) === 3 ? undefined : quoteIdentifier(String(column.name)),
+    )
     const isAlias = this.hasIds && keys.length === 1 && /^integer$/i.test(String(keys[0]!.type))
     this.#idColumn = isAlias ? inOrder.indexOf(keys[0]!) : -1
   }
@@ -204,7 +207,7 @@ class TableCopy {
       else give(name, value.text, 'CAST(? AS TEXT)')
     }
     if (this.hasIds && this.#idColumn < 0 && id !== undefined) give('rowid', id)
-    const sql = `INSERT OR IGNORE INTO ${quoted(this.name)} (${names.join(', ')}) VALUES (${marks.join(', ')})`
+    const sql = `INSERT OR IGNORE INTO ${quoteIdentifier(this.name)} (${names.join(', ')}) VALUES (${marks.join(', ')})`
     let insert = this.#inserts.get(sql)
     if (insert === undefined) {
       insert = this.#target.prepare(sql)
@@ -226,8 +229,4 @@ function decodeText(text: Buffer, encoding: DatabasePages['encoding']): string {
   if (encoding === 'utf8') return text.toString('utf8')
   const whole = Buffer.from(text.subarray(0, text.length & ~1))
   return (encoding === 'utf16be' ? whole.swap16() : whole).toString('utf16le')
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
 }

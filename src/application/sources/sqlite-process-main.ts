@@ -3,8 +3,9 @@
 import { chmodSync, constants, copyFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { compareTables, type TableComparison } from './compare-tables.ts'
-import { type SalvageReply, salvageTables } from './salvage-tables.ts'
+import type { TableComparison } from './compare-tables.ts'
+import { quoteIdentifier } from './quote-identifier.ts'
+import type { SalvageReply } from './salvage-tables.ts'
 import { SIDECAR_SUFFIXES } from './sqlite-header.ts'
 import type {
   CheckReply,
@@ -63,9 +64,9 @@ async function answer(request: DatabaseRequest): Promise<unknown> {
     case 'mend':
       return mend(request)
     case 'salvage':
-      return salvage(request)
+      return await salvage(request)
     case 'compare':
-      return compare(request)
+      return await compare(request)
     case 'set-mode':
       return setMode(request)
   }
@@ -209,7 +210,7 @@ function check(request: CheckRequest): CheckReply {
 }
 
 function integrity(database: DatabaseSync, table?: string): string[] {
-  const argument = table === undefined ? MAX_PROBLEMS : `"${table.replaceAll('"', '""')}"`
+  const argument = table === undefined ? MAX_PROBLEMS : quoteIdentifier(table)
   const rows = database.prepare(`PRAGMA integrity_check(${argument})`).all()
   const lines = rows.flatMap((row) => String(row.integrity_check).split('\n'))
   if (lines.length === 0) return ['integrity_check gave no answer']
@@ -304,7 +305,8 @@ function ownPath(path: string): string {
   return bytes(path).toString()
 }
 
-function salvage({ path, target, schemaFrom }: SalvageRequest): SalvageReply {
+async function salvage({ path, target, schemaFrom }: SalvageRequest): Promise<SalvageReply> {
+  const { salvageTables } = await import('./salvage-tables.ts') // every backup starts this process, and none salvages
   writeFileSync(bytes(target), '', { flag: 'wx', mode: 0o600 })
   const made = open(target, 'write')
   try {
@@ -314,7 +316,8 @@ function salvage({ path, target, schemaFrom }: SalvageRequest): SalvageReply {
   }
 }
 
-function compare({ path, other }: CompareRequest): readonly TableComparison[] {
+async function compare({ path, other }: CompareRequest): Promise<readonly TableComparison[]> {
+  const { compareTables } = await import('./compare-tables.ts')
   const database = open(path, 'read')
   try {
     database.prepare('ATTACH ? AS other').run(ownPath(other))

@@ -10,6 +10,11 @@ import type { SalvageReply } from './salvage-tables.ts'
 // - `DatabaseSync` blocks its thread: seconds for the integrity check of a large database;
 // - nothing but a kill stops SQLite in the middle of a backup or a check.
 
+/** A path as the channel carries it, which takes text: each byte a character. */
+export function latin1(path: string): string {
+  return Buffer.from(path).toString('latin1')
+}
+
 /** Paths are `latin1` texts of their bytes: the channel carries text. */
 export interface CopyRequest {
   readonly kind: 'copy'

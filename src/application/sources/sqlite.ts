@@ -11,6 +11,7 @@ import { isSqliteHeader } from './sqlite-header.ts'
 import {
   type CheckReply,
   type CopyRequest,
+  latin1,
   openSqliteProcess,
   SqliteFailure,
   type SqliteProcess,
@@ -473,10 +474,6 @@ function rethrow(signal: AbortSignal | undefined): (error: unknown) => never {
     signal?.throwIfAborted() // timers reject with an error of their own
     throw error
   }
-}
-
-function latin1(path: string): string {
-  return Buffer.from(path).toString('latin1')
 }
 
 function wallClock(): bigint {

@@ -1,13 +1,13 @@
-import { lstat } from 'node:fs/promises'
 import { join, posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { ApplicationService } from '../../application/host/application-service.ts'
 import { hasProgram } from '../../application/host/requirements.ts'
-import { type Account, findAccount } from '../../engine/os/accounts.ts'
 import type { IsolatedRootOptions, Placed } from '../../engine/os/isolated-root.ts'
 import { listeningSockets } from '../../engine/os/isolated-root.ts'
+import { applicationHere } from '../application-here.ts'
 import { OperationError } from '../error.ts'
 import type { Manifest } from '../manifest.ts'
+import { presence } from '../restore/plan-in-place.ts'
 import { isBelow } from '../restore/restore-to-target.ts'
 import { outermost } from '../restore/unit-paths.ts'
 import type { InsidePlan } from './inside-protocol.ts'
@@ -32,7 +32,7 @@ export function drillFolders(work: string): DrillFolders {
 
 /**
  * What is to be done in the isolated place: which of the restored files stand there in place of the machine's, and how the
- * application is started. Undefined when the config does not say how it runs.
+ * application is started. Undefined when the config does not say how it runs. Throws `DRILL` without the user that it names.
  *
  * @param secrets `restored`, or `machine`: those of the machine stand in for those that stay sealed
  */
@@ -43,19 +43,10 @@ export async function planInside(
   secrets: 'restored' | 'machine',
 ): Promise<InsidePlan | undefined> {
   const { service, root } = config
-  if (service === undefined) return undefined
-  const account = ownerAccount(config)
-  const application: ApplicationService = {
-    manager: service.manager,
-    name: service.name,
-    start: service.start,
-    stop: service.stop,
-    root,
-    account,
-    ecosystem: config.components.find(({ kind }) => kind === 'pm2')?.paths[0],
-    environment: config.environment,
-    outputFile: `${INSIDE}/output.log`,
-  }
+  const here = applicationHere(config)
+  if (service === undefined || here === undefined) return undefined
+  if (config.owner !== undefined && here.account === undefined) throw noSuchUser(config.owner.user)
+  const application: ApplicationService = { ...here, outputFile: `${INSIDE}/output.log` }
   const placed = await placedIn(manifest, folders.restored, secrets)
   return {
     root: {
@@ -63,7 +54,7 @@ export async function planInside(
       // What lies in the root itself cannot be the layer above it.
       onDisk: isBelow(folders.written, root) ? [] : [{ path: root, upper: join(folders.written, 'root') }],
       placed,
-      empty: emptyFolders(service.manager, account),
+      empty: emptyFolders(application),
       sockets: listeningSockets(),
     },
     application,
@@ -78,22 +69,15 @@ export async function planInside(
   }
 }
 
-/** As whom the application runs: the owner that the config names. Throws `DRILL` when there is none of that name. */
-function ownerAccount({ owner }: Config): Account | undefined {
-  if (owner === undefined) return undefined
-  const account = findAccount(owner.user)
-  if (account !== undefined) return account
-  throw new OperationError('DRILL', `Cannot run the application: there is no user ${owner.user} on this machine`, {
-    facts: { user: owner.user },
-    hint: `Make it, \`useradd --system ${owner.user}\`, or correct \`owner\` in the config`,
+function noSuchUser(user: string): OperationError {
+  return new OperationError('DRILL', `Cannot run the application: there is no user ${user} on this machine`, {
+    facts: { user },
+    hint: `Make it, \`useradd --system ${user}\`, or correct \`owner\` in the config`,
   })
 }
 
 /** pm2 keeps the live processes in its home: in the isolated place it begins with none. */
-function emptyFolders(
-  manager: ApplicationService['manager'],
-  account: Account | undefined,
-): IsolatedRootOptions['empty'] {
+function emptyFolders({ manager, account }: ApplicationService): IsolatedRootOptions['empty'] {
   if (manager !== 'pm2') return []
   const { home, uid, gid } = account ?? { home: process.env.HOME ?? '/root', uid: 0, gid: 0 }
   return [{ path: join(home, '.pm2'), uid, gid }]
@@ -110,23 +94,16 @@ async function placedIn(manifest: Manifest, restored: string, secrets: 'restored
   const captured = manifest.components.flatMap(({ paths }) => paths.map(({ path }) => path))
   const placed: Placed[] = []
   for (const path of outermost(secrets === 'restored' ? [...captured, ...sealed] : captured)) {
-    if (await exists(restored + path)) placed.push({ path, source: restored + path, how: 'mount' })
+    if ((await presence(restored + path)) !== 'nothing') placed.push({ path, source: restored + path, how: 'mount' })
   }
   if (secrets === 'restored') return placed
   // Copies: the machine's own secrets are not for an application that is being tried out to write to.
-  for (const path of outermost(sealed)) if (await exists(path)) placed.push({ path, source: path, how: 'copy' })
+  for (const path of outermost(sealed))
+    if ((await presence(path)) !== 'nothing') placed.push({ path, source: path, how: 'copy' })
   return placed
 }
 
 async function webServerCheck(manifest: Manifest) {
   if (!manifest.components.some(({ kind }) => kind === 'nginx') || !(await hasProgram('nginx'))) return []
   return [{ name: 'nginx -t', run: 'nginx -t 2>&1', asRoot: true }]
-}
-
-async function exists(path: string): Promise<boolean> {
-  const info = await lstat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
-    throw error
-  })
-  return info !== undefined
 }

@@ -15,7 +15,7 @@ import { inspectSnapshot } from '../backup/inspect-snapshot.ts'
 import { OperationError } from '../error.ts'
 import type { Observer } from '../event.ts'
 import type { Manifest } from '../manifest.ts'
-import { countFindings, restoreUnderLock } from '../restore/restore-to-target.ts'
+import { countFindings, restoreChosen } from '../restore/restore-to-target.ts'
 import { type ChosenSnapshot, chooseSnapshot, refuseDamagedManifest } from '../restore/snapshot-choice.ts'
 import { runOperation } from '../run-operation.ts'
 import { verifyManifest, verifyManifestSignature } from '../verify/verify-manifest.ts'
@@ -128,7 +128,7 @@ class DrillRun {
     const folders = drillFolders(work.path)
     for (const folder of Object.values(folders)) await mkdir(folder, { mode: 0o700 })
 
-    const restored = await this.#timed('restore', () => this.#restore(plain, chosen, folders))
+    const restored = await this.#timed('restore', () => this.#restore(chosen, folders))
     let level: DrillLevel = 'stored'
     if (restored !== undefined) {
       const isRestored = this.#hasNoFailure()
@@ -206,12 +206,11 @@ class DrillRun {
   }
 
   /** What was restored; undefined when nothing could be. */
-  async #restore(plain: Repository, chosen: ChosenSnapshot, folders: DrillFolders): Promise<Amount | undefined> {
+  async #restore(chosen: ChosenSnapshot, folders: DrillFolders): Promise<Amount | undefined> {
     const { observe, identities, signal } = this.#options
     const title = 'Files restored and read again'
     try {
-      const report = await restoreUnderLock(plain, {
-        choice: { name: chosen.stored.id },
+      const report = await restoreChosen(chosen, {
         target: folders.restored,
         unseal: { identities },
         verify: true,

@@ -1,10 +1,9 @@
-import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
 import { type ApplicationService, applicationState, serviceSpec } from '../../application/host/application-service.ts'
 import { accountCommands, type WantedAccount } from '../../application/host/make-account.ts'
 import { isSystemdRunning } from '../../application/host/unit-state.ts'
-import { type Account, findAccount } from '../../engine/os/accounts.ts'
+import { applicationHere } from '../application-here.ts'
 import { OperationError } from '../error.ts'
 import type { Manifest } from '../manifest.ts'
 import { type InPlacePlan, planInPlace, presence, type Rewrite, spaceNeeds } from '../restore/plan-in-place.ts'
@@ -149,33 +148,17 @@ export async function planComponent(
   })
 }
 
-/** How the application of a config runs here; undefined when the config does not say. */
+/** How the application of a config runs here, from what a snapshot holds; undefined when the config does not say. */
 export function applicationOf(
   config: Config,
   { manifest }: ChosenSnapshot,
   relocation: Relocation,
 ): ApplicationService | undefined {
-  const { service, root, environment, stateDirectory } = config
-  if (service === undefined) return undefined
   const pm2 = manifest?.components.find(({ kind }) => kind === 'pm2')
   const sealed = manifest?.secrets?.files.find(({ component }) => component === pm2?.name)
   const ecosystem = pm2?.paths.at(-1)?.path ?? sealed?.path
-  return {
-    manager: service.manager,
-    name: service.name,
-    start: service.start,
-    stop: service.stop,
-    root,
-    account: accountOf(config),
-    ecosystem: ecosystem === undefined ? undefined : relocatePath(ecosystem, relocation),
-    environment,
-    outputFile: posix.join(stateDirectory, 'service.log'),
-  }
-}
-
-/** Of the owner, where there is one on this machine by now. */
-export function accountOf({ owner }: Config): Account | undefined {
-  return owner === undefined ? undefined : findAccount(owner.user)
+  const application = applicationHere(config)
+  return application && { ...application, ecosystem: ecosystem && relocatePath(ecosystem, relocation) }
 }
 
 async function ownerOf(

@@ -1,9 +1,9 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ApplicationError } from '../../application/error.ts'
-import { type DatabaseDiagnosis, diagnoseDatabase, latin1 } from '../../application/sources/diagnose-database.ts'
+import { type DatabaseDiagnosis, diagnoseDatabase } from '../../application/sources/diagnose-database.ts'
 import { captureDatabase } from '../../application/sources/sqlite.ts'
-import type { SqliteProcess } from '../../application/sources/sqlite-process.ts'
+import { latin1, type SqliteProcess } from '../../application/sources/sqlite-process.ts'
 
 /** A look at one database through a private copy: the live file is read only, and no log of it is played back into it. */
 export interface ExaminedDatabase {

@@ -460,7 +460,7 @@ export async function presence(path: string): Promise<RestoreUnit['present']> {
   }
 }
 
-/** Two restores within a second keep what they replaced apart. */
+/** Who has the databases open now; `complete` unless some processes could not be looked at. */
 export async function usersOf(databases: readonly string[]) {
   const users: { path: string; pid: number; command: string }[] = []
   let complete = true

@@ -3,7 +3,6 @@ import { posix } from 'node:path'
 import type { Finding } from '../../application/finding.ts'
 import type { TreeNode } from '../../engine/format/tree.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
-import type { Repository } from '../../engine/repository/repository.ts'
 import { type Overwrite, type RestoreProblem, type RestoreResult, restore } from '../../engine/restorer/restore.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
@@ -46,6 +45,8 @@ export interface RestoreReport {
   readonly milliseconds: number
 }
 
+type RestoreChosenOptions = Omit<RestoreToTargetOptions, 'choice'>
+
 /** Restores into a folder of its own; what is there already and not in the snapshot stays. */
 export async function restoreToTarget(
   access: RepositoryAccess,
@@ -57,7 +58,10 @@ export async function restoreToTarget(
     { operation: 'restore', subject: `to ${options.target}`, observe, signal },
     () =>
       withRepository(access, { lock: 'shared', signal }, async (plain, lockSignal) => {
-        const report = await restoreUnderLock(plain, { ...options, signal: lockSignal ?? signal })
+        const inner = { ...options, signal: lockSignal ?? signal }
+        const { choice, components } = options
+        const asked = { ...choice, components: components?.length ? components : choice.components }
+        const report = await restoreChosen(await chooseSnapshot(plain, asked, inner.signal), inner)
         return { ...report, milliseconds: performance.now() - begun }
       }),
     ({ snapshot, target, files, bytes, verifiedFiles, skippedFiles, secrets, findings }) => ({
@@ -73,17 +77,12 @@ export async function restoreToTarget(
   )
 }
 
-/** The same in a repository that is open and locked, as a part of another operation. */
-export async function restoreUnderLock(
-  plain: Repository,
-  options: RestoreToTargetOptions,
+/** The same of a snapshot that is chosen, in a repository that is open and locked: a part of another operation. */
+export async function restoreChosen(
+  chosen: ChosenSnapshot,
+  options: RestoreChosenOptions,
 ): Promise<Omit<RestoreReport, 'milliseconds'>> {
   const { signal } = options
-  const chosen = await chooseSnapshot(
-    plain,
-    { ...options.choice, components: options.components?.length ? options.components : options.choice.components },
-    signal,
-  )
   const target = posix.resolve(options.target)
   const findings: Finding[] = []
   const find = (finding: Finding) => {
@@ -129,7 +128,7 @@ export function restoredNews(
 export function gapsIn(
   { manifest }: ChosenSnapshot,
   wanted: readonly string[] | undefined,
-  { components, subfolder }: Pick<RestoreToTargetOptions, 'components' | 'subfolder'>,
+  { components, subfolder }: Pick<RestoreChosenOptions, 'components' | 'subfolder'>,
 ): Finding[] {
   const places = wanted ?? (subfolder === undefined ? undefined : [posix.resolve('/', subfolder)])
   const isWanted = ({ path, component }: Finding) => {
@@ -170,7 +169,7 @@ async function makeTarget(target: string): Promise<void> {
 /** Undefined: everything. Otherwise absolute paths, as parts, that are in the snapshot or among its secrets. */
 async function wantedPaths(
   chosen: ChosenSnapshot,
-  options: RestoreToTargetOptions,
+  options: RestoreChosenOptions,
   signal: AbortSignal,
 ): Promise<readonly string[] | undefined> {
   const { paths, components } = options
@@ -226,7 +225,7 @@ async function secretsInto(
   target: string,
   chosen: ChosenSnapshot,
   wanted: readonly string[] | undefined,
-  options: RestoreToTargetOptions,
+  options: RestoreChosenOptions,
   find: (finding: Finding) => void,
 ): Promise<number> {
   if (!options.unseal || options.subfolder !== undefined) return 0
@@ -247,7 +246,7 @@ async function restoreNodes(
   { repository, stored }: ChosenSnapshot,
   target: string,
   wanted: readonly string[] | undefined,
-  options: RestoreToTargetOptions,
+  options: RestoreChosenOptions,
   find: (finding: Finding) => void,
 ): Promise<RestoreResult> {
   let nodes: readonly TreeNode[]
@@ -309,6 +308,6 @@ export function restoreFinding({ kind, path: bytes, message }: RestoreProblem): 
 }
 
 /** Whether files may be kept as they are. */
-function compares({ delta, overwrite = 'always' }: RestoreToTargetOptions): boolean {
+function compares({ delta, overwrite = 'always' }: RestoreChosenOptions): boolean {
   return delta === true || overwrite !== 'always'
 }
