@@ -68,7 +68,10 @@ function commandLines({ commands }: RecoveryPlan, style: Style): string[] {
   ]
 }
 
-function changeLines({ components, configFile, passwordFile }: RecoveryPlan, { style, verbose }: RecoveryTextOptions) {
+function changeLines(
+  { components, configFile, passwordFile, boot }: RecoveryPlan,
+  { style, verbose }: RecoveryTextOptions,
+) {
   const lines: string[] = []
   for (const { name, plan, changes } of components) {
     if (plan === undefined || changes === undefined) continue
@@ -88,7 +91,7 @@ function changeLines({ components, configFile, passwordFile }: RecoveryPlan, { s
     for (const { path, change } of listed) lines.push(style.dim(`      ${SIGNS[change]} ${escapeText(path)}`))
     if (verbose && changes.leftOut > 0) lines.push(style.dim(`      and ${changes.leftOut} more`))
   }
-  for (const file of [configFile, passwordFile]) {
+  for (const file of [configFile, passwordFile, boot?.file]) {
     if (file !== undefined) lines.push(`  ${escapeText(file.path)}  ${file.change}`)
   }
   return lines.length === 0 ? [] : ['', style.bold('Files'), ...lines]
@@ -123,13 +126,12 @@ function needLines({ space, reading, bytes }: RecoveryPlan, style: Style): strin
     const there = Number.isFinite(free) ? `${formatBytes(free)} free` : 'free space unknown'
     return `  ${formatBytes(needed)} at ${escapeText(path)} (${there})`
   })
-  const time =
+  const duration =
     reading === undefined
-      ? []
-      : [
-          `  about ${formatDuration((bytes * reading.milliseconds) / reading.bytes)} to read it, at ${formatBytes((reading.bytes / reading.milliseconds) * 1000)} a second; the commands take their own time`,
-        ]
-  return room.length + time.length === 0 ? [] : ['', style.bold('Needs'), ...room, ...time]
+      ? 'less than a second to read it'
+      : `about ${formatDuration((bytes * reading.milliseconds) / reading.bytes)} to read it, at ${formatBytes((reading.bytes / reading.milliseconds) * 1000)} a second`
+  const time = room.length === 0 ? [] : [`  ${duration}; the commands take their own time`]
+  return room.length === 0 ? [] : ['', style.bold('Needs'), ...room, ...time]
 }
 
 function findingLines(
@@ -176,6 +178,7 @@ export function recoveryPlanJson(plan: RecoveryPlan) {
     commands: plan.commands,
     service: plan.service,
     unit: plan.unit,
+    boot: plan.boot,
     reloads_units: plan.units,
     reloads_web_server: plan.webServer,
     space: plan.space.map(({ path, needed, free }) => ({

@@ -133,6 +133,7 @@ describe('a whole server, from the repository, its password and the key alone', 
     )
     assert.equal(host.must('stat -c %a:%U /etc/holdfast/devrel-integration.key').trim(), '600:root')
     host.must(`cd ${ROOT} && holdfast backup --quiet --reason 'the first after the recovery'`)
+    await expectBackAfterBoot(host, 3000)
   })
 
   test('under pm2, to another root, user and port, with every rewritten line in the plan', async (t) => {
@@ -148,6 +149,8 @@ describe('a whole server, from the repository, its password and the key alone', 
       '+ ReadWritePaths=/srv/app2/data /srv/app2/logs',
       '+ server 127.0.0.1:3100;',
       'install, as app2: id -un',
+      'pm2 save; pm2 startup systemd -u app2 --hp /home/app2',
+      '/etc/systemd/system/pm2-app2.service  created',
     ]) {
       assert.ok(dry.stdout.includes(line), `the plan does not show ${line}:\n${dry.stdout}`)
     }
@@ -168,6 +171,7 @@ describe('a whole server, from the repository, its password and the key alone', 
     assert.equal(named.stdout, '', 'nothing names the old place')
     host.must('ss -Hltn sport = :3100 | grep -q 3100 && ! ss -Hltn sport = :3000 | grep -q 3000')
     host.must('cd /srv/app2 && holdfast verify --quiet')
+    await expectBackAfterBoot(host, 3100)
   })
 
   test('the plug is pulled in the middle, again and again: it goes on where it stopped', async (t) => {
@@ -210,6 +214,8 @@ describe('a whole server, from the repository, its password and the key alone', 
     const recover = `${RECOVER} --identity identity --yes --json`
     host.must(`${recover} --create-user`)
     const marked = host.must(`touch ${ROOT}/config/mine && stat -c %i ${ROOT}/config ${ROOT}/data/auth.db`)
+    const boot = 'systemctl is-enabled pm2-devrel && sha256sum /home/devrel/.pm2/dump.pm2'
+    const atBoot = host.must(boot)
     const config = readFileSync(join(host.root, ROOT, 'holdfast.yaml'), 'utf8')
     const unhealthy = join(host.root, 'root/unhealthy.yaml')
     writeFileSync(unhealthy, config.replace('localhost:3000/health', 'localhost:3000/nothing'))
@@ -221,6 +227,7 @@ describe('a whole server, from the repository, its password and the key alone', 
     assert.match(rolledBack.stderr, /what was there before is back.*status 404/)
     assert.equal(host.must(`stat -c %i ${ROOT}/config ${ROOT}/data/auth.db`), marked, 'the very same files')
     assert.equal(readFileSync(join(host.root, ROOT, 'holdfast.yaml'), 'utf8'), config)
+    assert.equal(host.must(boot), atBoot)
     untilHealthy(host)
     assert.ok(lastCommitted(host) > byPm2.committed, 'it goes on writing to what it had')
 
@@ -232,6 +239,14 @@ describe('a whole server, from the repository, its password and the key alone', 
     assert.match(host.must(`ls ${ROOT}`), /config\.before-/)
   })
 })
+
+/** Nobody logs in to start it. */
+async function expectBackAfterBoot(host: BareHost, port: number): Promise<void> {
+  await host.pullPlug()
+  await host.boot()
+  untilHealthy(host, port)
+  assert.equal((JSON.parse(askNginx(host, '/health')) as { status: string }).status, 'healthy')
+}
 
 interface RecoveryRecord {
   readonly steps: readonly { readonly id: string; readonly state: string }[]

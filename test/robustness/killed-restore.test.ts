@@ -100,7 +100,7 @@ describe('a restore that is killed', { concurrency: 2, skip }, () => {
       operation: 'restore to a folder',
       folder,
       details: { repository, target },
-      kills: { full: 90, reduced: 4 },
+      kills: { full: 100, reduced: 4 },
       async judge() {
         await expectSurvived(repository, expected)
         await killableOperations['restore to a folder']({ repository, target })

@@ -13,6 +13,7 @@ import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import { componentRoots } from '../restore/unit-paths.ts'
 import { findNode } from '../snapshot-files.ts'
 import type { StepRecord } from '../steps/step-record.ts'
+import { planBoot } from './boot-step.ts'
 import { fileChanges } from './file-changes.ts'
 import { preflight } from './preflight.ts'
 import { measureReading } from './reading-speed.ts'
@@ -87,6 +88,7 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
   const planned = components.flatMap(({ plan }) => (plan === undefined ? [] : [plan]))
   const units = planned.flatMap((plan) => plan.units)
   const application = start ? applicationOf(config, chosen, relocation) : undefined
+  const { boot, findings: bootFindings } = await planBoot(config, { start, restored: units.map(({ path }) => path) })
   const draft = {
     snapshot: chosen.stored.id,
     time: new Date(Number(chosen.stored.snapshot.time.ns / 1_000_000n)).toISOString(),
@@ -107,6 +109,7 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
     commands: commandsOf(config, start),
     service: application === undefined ? undefined : await serviceOf(application, signal),
     unit: unitOf(config, start),
+    boot,
     webServer: manifest.components.some(({ kind }) => kind === 'nginx'),
     units: manifest.components.some(({ kind }) => kind === 'systemd') && (await isSystemdRunning()),
     checks: application === undefined ? undefined : config.service,
@@ -118,6 +121,7 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
     findings: [
       ...missingComponents(manifest),
       ...planned.flatMap(({ findings }) => findings),
+      ...bootFindings,
       ...repositoryMoved(config, options.location),
     ],
   }
@@ -266,6 +270,10 @@ function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
   if (service !== undefined) {
     const start = commands.find(({ what }) => what === 'start')
     add('start', 'Start it', start === undefined ? service.name : `${start.command}  (as ${start.user})`)
+  }
+  if (plan.boot !== undefined) {
+    const { unit, command } = plan.boot
+    add('boot', 'Have it started at boot', `pm2 save; ${command?.join(' ') ?? `systemctl enable ${unit}`}`)
   }
   if (checks !== undefined) {
     const asked = [checks.health, ...checks.expectLog.map((words) => `"${words}" in the log`), checks.metrics]

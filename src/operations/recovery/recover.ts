@@ -377,9 +377,10 @@ function gapsOf({ snapshotOutcome, snapshot, time }: RecoveryPlan): Finding[] {
 async function keptBy({ steps }: StepRecord): Promise<Replaced[]> {
   const kept: Replaced[] = []
   for (const { facts } of steps) {
-    for (const { path, before, live } of (facts.units ?? []) as readonly ReplacedPath[]) {
-      if (before === undefined || live === undefined || (await presence(before)) === 'nothing') continue
-      kept.push({ path, before })
+    const units = (facts.units ?? []) as readonly ReplacedPath[]
+    const replaced = units.flatMap(({ path, before, live }) => (before && live ? [{ path, before }] : []))
+    for (const each of [...replaced, ...((facts.kept ?? []) as readonly Replaced[])]) {
+      if ((await presence(each.before)) !== 'nothing') kept.push(each)
     }
   }
   return kept

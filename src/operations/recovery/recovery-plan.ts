@@ -24,6 +24,15 @@ export interface RecoveryCommand {
   readonly user: string
 }
 
+/** How pm2 comes to bring the application back at boot. */
+export interface PlannedBoot {
+  /** The unit that has it do so. */
+  readonly unit: string
+  /** What makes the unit; undefined: it is there. */
+  readonly command: readonly string[] | undefined
+  readonly file: OwnFile | undefined
+}
+
 /** A file of Holdfast's own that is written besides the components. */
 export interface OwnFile {
   readonly path: string
@@ -62,6 +71,7 @@ export interface RecoveryPlan {
   readonly service: { readonly name: string; readonly state: ServiceState | undefined } | undefined
   /** The application's unit, and whether it is to start at boot: not what is not to be started now. */
   readonly unit: { readonly name: string; readonly enable: boolean } | undefined
+  readonly boot: PlannedBoot | undefined
   readonly webServer: boolean
   readonly units: boolean
   readonly checks: Pick<ServiceConfig, 'health' | 'metrics' | 'expectLog'> | undefined

@@ -31,6 +31,7 @@ import { relocatePath } from '../restore/relocation.ts'
 import { findInterrupted, settleInterrupted } from '../restore/restore-record.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import type { Step, StepTools } from '../steps/run-steps.ts'
+import { startAtBoot, startAtBootAsBefore } from './boot-step.ts'
 import { applicationOf, planComponent } from './plan-recovery.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 import type { SnapshotConfig } from './snapshot-config.ts'
@@ -111,6 +112,13 @@ class RecoverySteps {
         return { run: ({ signal }) => tellNginx(signal) }
       case 'start':
         return { run: (tools) => this.#start(tools), undo: ({ signal }) => this.#stopIfStarted(signal) }
+      case 'boot': {
+        const { stamp } = this.#with
+        return {
+          run: (tools) => startAtBoot(this.#config, stamp, tools),
+          undo: (tools) => startAtBootAsBefore(this.#config, stamp, tools),
+        }
+      }
       case 'check':
         return { run: (tools) => this.#check(tools) }
       default:
@@ -199,7 +207,9 @@ class RecoverySteps {
     this.#with.onRestored(report)
     const secrets = report.secrets === 0 ? '' : `, ${report.secrets} unsealed`
     const files = report.files + report.secrets
-    return `${files} ${files === 1 ? 'file' : 'files'}, ${report.bytes} bytes${secrets}`
+    // What is sealed is counted in files only.
+    const bytes = report.files === 0 ? '' : `, ${report.bytes} bytes`
+    return `${files} ${files === 1 ? 'file' : 'files'}${bytes}${secrets}`
   }
 
   /** Also of an attempt that was cut off, whose stages may lie about. */
@@ -226,7 +236,9 @@ class RecoverySteps {
     if (this.#plan.configFile !== undefined && (await this.#differs(config.file, config.text))) {
       const before = beforeName(config.file, this.#with.stamp)
       const isThere = (await presence(config.file)) !== 'nothing'
-      if (facts.config === undefined) await note({ config: isThere ? before : null })
+      if (facts.config === undefined) {
+        await note(isThere ? { config: before, kept: [{ path: config.file, before }] } : { config: null })
+      }
       if (isThere && (await presence(before)) === 'nothing') await link(config.file, before)
       await mkdir(posix.dirname(config.file), { recursive: true, mode: 0o755 })
       await writeFileDurably(config.file, Buffer.from(config.text), { mode: 0o640, signal })
@@ -257,7 +269,7 @@ class RecoverySteps {
       if ((await presence(facts.config)) !== 'nothing') await rename(facts.config, file)
     } else if (facts.config === null) await rm(file, { force: true })
     if (typeof facts.password === 'string') await rm(facts.password, { force: true })
-    await note({ config: undefined, password: undefined })
+    await note({ config: undefined, kept: undefined, password: undefined })
     return 'as before'
   }
 
