@@ -8,8 +8,9 @@ import { describe, it, type TestContext } from 'node:test'
 import { EngineError, type EngineErrorCode } from '../error.ts'
 import { hashId } from '../format/id.ts'
 import { describeStorage } from './conformance.test-suite.ts'
-import { localStorage } from './local.ts'
+import { localPath, localStorage } from './local.ts'
 import type { FileName, FileType, Storage } from './storage.ts'
+import { writesAfter } from './writes-after.ts'
 
 const CONFIG: FileName = { type: 'config', id: '' }
 const isRoot = process.getuid?.() === 0
@@ -56,6 +57,14 @@ describe('local storage', () => {
     } finally {
       process.umask(umask)
     }
+  })
+
+  it('threads read packs where they lie, also while a lock settles', async (test) => {
+    const { storage, folder } = await repository(test)
+    const name = await writeRandom(storage, 'pack', 10)
+    const path = join(folder, `data/${name.id.slice(0, 2)}/${name.id}`)
+    assert.equal(localPath(writesAfter(storage, Promise.resolve()), name), path)
+    assert.equal(localPath({ ...storage }, name), undefined) // who wraps reads is asked for them
   })
 
   it('missing folders of the layout are empty, and made when they are needed', async (test) => {

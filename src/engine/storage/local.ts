@@ -32,6 +32,13 @@ export function localStorage(directory: string): Storage {
 /** Not a property of the storage: what wraps one, to limit or record what is read, must not pass it on by accident. */
 const LOCATIONS = new WeakMap<StorageReader, string>()
 
+/** Says of a storage that what is read from it are the very files of another one. */
+export function readsFilesOf<Wrapping extends StorageReader>(storage: Wrapping, wrapped: StorageReader): Wrapping {
+  const location = LOCATIONS.get(wrapped)
+  if (location !== undefined) LOCATIONS.set(storage, location)
+  return storage
+}
+
 /** Where a stored file lies on this machine, for who reads it without the storage; undefined where it does not. */
 export function localPath(storage: StorageReader, name: FileName): string | undefined {
   const location = LOCATIONS.get(storage)

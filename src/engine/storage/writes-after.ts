@@ -1,9 +1,10 @@
+import { readsFilesOf } from './local.ts'
 import type { Storage } from './storage.ts'
 
 /** The storage, where nothing is changed before `ready` has resolved. What is to change it rejects as `ready` does. */
 export function writesAfter(storage: Storage, ready: Promise<void>): Storage {
   const { beside } = storage
-  return {
+  const waiting: Storage = {
     ...storage,
     ...(beside && {
       beside: {
@@ -31,4 +32,5 @@ export function writesAfter(storage: Storage, ready: Promise<void>): Storage {
       return storage.remove(name, signal)
     },
   }
+  return readsFilesOf(waiting, storage)
 }
