@@ -1,4 +1,4 @@
-const NOBODY = 65534
+export const NOBODY = 65534
 
 /** For the `skip` option of tests that become somebody else, or make what only root can. */
 export const unlessRoot = process.getuid?.() === 0 ? false : 'needs root'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { parseCron } from './cron.ts'
+import { lastDue, parseCron } from './cron.ts'
 
 suite('schedules', () => {
   const right: [string, string][] = [
@@ -54,5 +54,25 @@ suite('schedules', () => {
   ]
   for (const [text, problem] of wrong) {
     test(`"${text}" is refused with what would be right`, () => assert.deepEqual(parseCron(text), { problem }))
+  }
+
+  const due: [cron: string, zone: string, now: string, last: string][] = [
+    ['0 2 * * *', 'UTC', '2026-11-27T02:00:00Z', '2026-11-27T02:00:00Z'],
+    ['0 2 * * *', 'UTC', '2026-11-27T01:59:59Z', '2026-11-26T02:00:00Z'],
+    ['0 2 * * *', 'Europe/Berlin', '2026-11-27T01:30:00Z', '2026-11-27T01:00:00Z'],
+    ['0 2 * * *', 'America/New_York', '2026-11-27T01:30:00Z', '2026-11-26T07:00:00Z'],
+    ['*/15 8-18 * * 1-5', 'UTC', '2026-11-29T12:00:00Z', '2026-11-27T18:45:00Z'],
+    ['0 4 * * 7', 'UTC', '2026-11-27T12:00:00Z', '2026-11-22T04:00:00Z'],
+    ['0 0 1 * 5', 'UTC', '2026-11-26T12:00:00Z', '2026-11-20T00:00:00Z'],
+    ['0 0 1 jan *', 'UTC', '2026-11-26T12:00:00Z', '2026-01-01T00:00:00Z'],
+    ['0 0 29 2 *', 'UTC', '2026-11-26T12:00:00Z', '2024-02-29T00:00:00Z'],
+    // Clocks go forward at two: what was due then comes an hour later by the clock on the wall. They go back at three.
+    ['30 2 * * *', 'Europe/Berlin', '2026-03-29T02:00:00Z', '2026-03-29T01:30:00Z'],
+    ['30 2 * * *', 'Europe/Berlin', '2026-10-25T12:00:00Z', '2026-10-25T00:30:00Z'],
+  ]
+  for (const [cron, zone, now, last] of due) {
+    test(`"${cron}" in ${zone} was due before ${now} at ${last}`, () => {
+      assert.equal(lastDue(cron, zone, new Date(now))?.toISOString(), new Date(last).toISOString())
+    })
   }
 })

@@ -65,6 +65,61 @@ export function parseCron(text: string): string | Problem {
   return parts.join(' ').toLowerCase()
 }
 
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+/** The 29th of February can be eight years away. */
+const DAYS_BACK = 8 * 366
+
+/**
+ * When the schedule was due for the last time, at or before `now`; undefined when that is more than eight years ago.
+ *
+ * @param cron as `parseCron` spells it
+ * @param timezone IANA name: what the fields are read in
+ */
+export function lastDue(cron: string, timezone: string, now: Date): Date | undefined {
+  const parts = cron.split(' ')
+  const [minutes, hours, days, monthsNamed, weekdays] = parts.map((part, index) => {
+    const values = parseField(part, fields[index]!)
+    return 'problem' in values ? new Set<number>() : values
+  }) as [Set<number>, Set<number>, Set<number>, Set<number>, Set<number>]
+  const eitherDay = !parts[2]!.startsWith('*') && !parts[4]!.startsWith('*')
+  const isDue = (day: Date) => {
+    const byDate = days.has(day.getUTCDate())
+    const byWeekday = weekdays.has(day.getUTCDay()) || (day.getUTCDay() === 0 && weekdays.has(7))
+    return monthsNamed.has(day.getUTCMonth() + 1) && (eitherDay ? byDate || byWeekday : byDate && byWeekday)
+  }
+  const downwards = (values: Set<number>) => [...values].sort((a, b) => b - a)
+  const wall = wallClock(now, timezone)
+  for (let day = wall - (wall % DAY), looked = 0; looked < DAYS_BACK; day -= DAY, looked++) {
+    if (!isDue(new Date(day))) continue
+    for (const hour of downwards(hours)) {
+      for (const minute of downwards(minutes)) {
+        const at = day + hour * HOUR + minute * 60_000
+        if (at <= wall) return instantOf(at, timezone)
+      }
+    }
+  }
+  return undefined
+}
+
+/** What the clock on the wall shows, as if it were that of UTC, in ms. */
+function wallClock(at: Date, timeZone: string): number {
+  const parts = new Intl.DateTimeFormat('en-GB', {
+    timeZone,
+    hourCycle: 'h23',
+    ...{ year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric', second: 'numeric' },
+  }).formatToParts(at)
+  const of = (type: string) => Number(parts.find((part) => part.type === type)?.value)
+  return Date.UTC(of('year'), of('month') - 1, of('day'), of('hour'), of('minute'), of('second'))
+}
+
+/** Of a time that comes twice when clocks are set back, the first; of one that is left out, the moment after. */
+function instantOf(wall: number, timeZone: string): Date {
+  const offsetAt = (at: number) => wallClock(new Date(at), timeZone) - at
+  const candidates = [wall - offsetAt(wall - DAY / 2), wall - offsetAt(wall + DAY / 2)].sort((a, b) => a - b)
+  return new Date(candidates.find((at) => wallClock(new Date(at), timeZone) === wall) ?? candidates[1]!)
+}
+
 function someDateExists(daysNamed: Set<number>, monthsNamed: Set<number>): boolean {
   const earliest = Math.min(...daysNamed)
   return [...monthsNamed].some((month) => earliest <= daysOfMonth[month - 1]!)

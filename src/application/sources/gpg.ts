@@ -24,6 +24,8 @@ export interface GpgKey {
   readonly state: 'usable' | 'revoked' | 'expired' | 'disabled' | 'invalid'
   readonly expires: number | undefined
   readonly isSecret: boolean
+  /** Somebody has told this keyring that the key is that of whom it names. */
+  readonly isTrusted: boolean
   readonly parts: readonly GpgKeyPart[]
 }
 
@@ -240,7 +242,7 @@ function date(seconds: number): string {
 }
 
 /**
- * Reads `gpg --with-colons` (doc/DETAILS of GnuPG). Fields, from 1: 1 record type, 2 validity, 5 key ID, 7 expiry,
+ * Reads `gpg --with-colons` (doc/DETAILS of GnuPG). Fields, from 1: 1 record type, 2 validity, 5 key ID, 7 expiry, 9 owner's trust,
  * 10 user ID or fingerprint, 12 capabilities, 15 `#` where the secret part is missing.
  */
 export function parseKeyList(text: string, now: number): readonly GpgKey[] {
@@ -277,6 +279,8 @@ export function parseKeyList(text: string, now: number): readonly GpgKey[] {
       state: stateOf(primary.fields, now),
       expires,
       isSecret: primary.fields[0] === 'sec',
+      // The validity of an ultimately trusted key stands there only after the trust database was worked on.
+      isTrusted: /^[fu]/.test(primary.fields[1] ?? '') || primary.fields[8] === 'u',
       parts: parts.map(({ fingerprint, keyId, fields }) => ({
         fingerprint,
         keyId,

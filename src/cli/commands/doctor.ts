@@ -1,9 +1,10 @@
 import { homedir } from 'node:os'
 import { CodedError } from '../../engine/error.ts'
-import type { DoctorFinding } from '../../operations/doctor/doctor-check.ts'
+import { CHECK_NAMES, type DoctorFinding } from '../../operations/doctor/doctor-check.ts'
 import type { CheckResult } from '../../operations/doctor/run-doctor.ts'
 import type { Outcome } from '../../operations/event.ts'
 import { addCommand, type CommandModule, type Invocation } from '../command.ts'
+import { CliError } from '../error.ts'
 import { formatFinding } from '../event-printer.ts'
 import { counted } from '../format.ts'
 import { PROGRAM } from '../next-steps.ts'
@@ -19,16 +20,18 @@ export const doctorCommand: CommandModule = {
   name: 'doctor',
   register(program, context) {
     addCommand(program, {
-      usage: 'doctor',
+      usage: 'doctor [check...]',
       topic: 'look',
       summary: 'look for whatever would keep a backup or a recovery from succeeding',
       description:
-        'Config, repository and password, storage (writable, room, clock), locks, permissions, folders, the journal, components that protect nothing, parts of the application that no component holds, the integrity of databases, keys that secrets are sealed with, the schedule, credentials of off-site copies, programs, known bugs of SQLite. Each finding comes with a command or an edit that puts it right. Nothing is changed, but for a small file in the repository that is written and removed again.\n\n' +
+        'Config, repository and password, storage (writable, room, clock), locks, permissions, folders, the journal, components that protect nothing, parts of the application that no component holds, the integrity of databases, keys that secrets are sealed with, the schedule, credentials of off-site copies, programs, known bugs of SQLite; or only the checks that are named. Each finding comes with a command or an edit that puts it right. Nothing is changed, but for a small file in the repository that is written and removed again.\n\n' +
         'With --fix what is safe is done: modes of files, missing folders, locks of processes that are gone. What is done is shown first.\n\n' +
         'Exit code 1: an error was found; 3: warnings only.\n\n' +
         'With --json: a check object for each check with its findings and their remedy, then a summary.',
+      arguments: { check: CHECK_NAMES.join(', ') },
       examples: [
         { run: 'holdfast doctor', does: 'Look' },
+        { run: 'holdfast doctor keys schedule', does: 'Look at these again, after something was put right' },
         { run: 'holdfast doctor --fix', does: 'And put right what is safe' },
         { run: 'holdfast doctor --recovery', does: 'On a machine that is to bring the application back' },
       ],
@@ -42,8 +45,14 @@ export const doctorCommand: CommandModule = {
 }
 
 async function doctor(invocation: Invocation<Options>): Promise<Outcome> {
-  const { globals, io, options, screen, signal, style } = invocation
-  const [{ applyFix, runDoctor }, { command, word }, { repositoryAccess, requireConfig }] = await Promise.all([
+  const { globals, io, operands, options, screen, signal, style } = invocation
+  const unknown = operands.find((name) => !CHECK_NAMES.some((known) => known === name))
+  if (unknown !== undefined) {
+    throw new CliError('USAGE', `Cannot run the check "${unknown}": there is none of that name`, {
+      hint: `The checks are ${CHECK_NAMES.join(', ')}`,
+    })
+  }
+  const [{ applyFix, CHECKS, runDoctor }, { command, word }, { repositoryAccess, requireConfig }] = await Promise.all([
     import('../../operations/doctor/run-doctor.ts'),
     import('../../operations/doctor/doctor-check.ts'),
     import('../repository-access.ts'),
@@ -73,7 +82,7 @@ async function doctor(invocation: Invocation<Options>): Promise<Outcome> {
       check: 'config',
       remedy: isClosed
         ? command(`sudo ${word(PROGRAM)} doctor --config ${word(String(error.facts.file))}`)
-        : remedyOf(error),
+        : remedyOf(error, word),
     }
     show({ name: 'config', title: 'The config file is right', findings: [finding] })
     return undefined
@@ -87,12 +96,13 @@ async function doctor(invocation: Invocation<Options>): Promise<Outcome> {
     env: io.env,
     home: io.env.HOME ?? homedir(),
     hostRoot: options.hostRoot ?? '/',
-    now: io.now(),
+    now: io.now,
     program: word(PROGRAM),
     recovery: options.recovery,
     signal,
   }
-  let results = await runDoctor(doctorContext, show)
+  const checks = CHECKS.filter(({ name }) => operands.length === 0 || operands.includes(name))
+  let results = await runDoctor(doctorContext, show, checks)
   if (options.fix) {
     const fixable = results.flatMap(({ findings }) => findings.filter(({ fix }) => fix !== undefined))
     const done = new Set<string>()
@@ -105,18 +115,18 @@ async function doctor(invocation: Invocation<Options>): Promise<Outcome> {
     }
     if (done.size > 0) {
       if (!globals.json) screen.say('')
-      results = await runDoctor(doctorContext, show)
+      results = await runDoctor(doctorContext, show, checks)
     }
   }
   return summarise(invocation, results)
 }
 
-/** What is wrong with the config is said with line and column; a mode is put right by the command in the hint. */
-function remedyOf({ hint, message }: CodedError): DoctorFinding['remedy'] {
-  const chmod = /^Run (chmod \S+ \S+)/.exec(hint ?? '')?.[1]
+/** What is wrong with the config is said with line and column; a mode is put right by the command that the hint begins with. */
+function remedyOf({ facts, hint, message }: CodedError, word: (text: string) => string): DoctorFinding['remedy'] {
+  const chmod = facts.mode === undefined ? undefined : /^Run (chmod \S+) /.exec(hint ?? '')?.[1]
   return chmod === undefined
     ? { kind: 'edit', text: hint ?? `what is named above: ${message.split('\n')[0]}` }
-    : { kind: 'command', text: chmod }
+    : { kind: 'command', text: `${chmod} ${word(String(facts.file))}` }
 }
 
 function summarise({ globals, screen }: Invocation<Options>, results: readonly CheckResult[]): Outcome {

@@ -1,14 +1,14 @@
-import { constants, type Stats } from 'node:fs'
-import { access, readdir, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { posix } from 'node:path'
-import { command, type DoctorCheck, type DoctorContext, type DoctorFinding, edit, holdfast } from './doctor-check.ts'
+import { canRead } from './can-read.ts'
+import { command, type DoctorCheck, type DoctorContext, edit, type Found, holdfast } from './doctor-check.ts'
 
 /** Each component of files is there, holds something and can be read by this user. */
-export const componentsHeld: DoctorCheck = {
+export const componentsHeld: DoctorCheck<'components'> = {
   name: 'components',
   title: 'Every component protects something, and can be read',
   async run(context) {
-    const found: Omit<DoctorFinding, 'check'>[] = []
+    const found: Found<'components'>[] = []
     for (const { name, paths } of context.config.components) {
       for (const path of paths.filter((path) => posix.isAbsolute(path))) {
         const finding = await lookAt(path, name, context)
@@ -23,7 +23,7 @@ async function lookAt(
   path: string,
   component: string,
   context: DoctorContext,
-): Promise<Omit<DoctorFinding, 'check'> | undefined> {
+): Promise<Found<'components'> | undefined> {
   const status = await stat(path).catch((error: NodeJS.ErrnoException) => error.code)
   const common = { severity: 'error', component, path } as const
   if (status === 'ENOENT' || status === 'ENOTDIR') {
@@ -36,7 +36,7 @@ async function lookAt(
       ),
     }
   }
-  if (typeof status !== 'object' || (await isClosed(path, status))) {
+  if (typeof status !== 'object' || !(await canRead(path))) {
     return {
       ...common,
       code: 'permission-denied',
@@ -55,12 +55,4 @@ async function lookAt(
     }
   }
   return undefined
-}
-
-async function isClosed(path: string, status: Stats): Promise<boolean> {
-  const wanted = status.isDirectory() ? constants.R_OK | constants.X_OK : constants.R_OK
-  return access(path, wanted).then(
-    () => false,
-    () => true,
-  )
 }

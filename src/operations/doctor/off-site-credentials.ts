@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { command, type DoctorCheck, type DoctorContext } from './doctor-check.ts'
 
 /** Off-site copies in S3: there are credentials somewhere in the chain that AWS programs look through. Nothing is sent. */
-export const offSiteCredentials: DoctorCheck = {
+export const offSiteCredentials: DoctorCheck<'off-site'> = {
   name: 'off-site',
   title: 'Credentials for off-site copies can be found',
   async run(context) {

@@ -1,12 +1,12 @@
 import { hasProgram, installCommand } from '../../application/host/requirements.ts'
-import { command, type DoctorCheck, type DoctorContext, type DoctorFinding } from './doctor-check.ts'
+import { command, type DoctorCheck, type DoctorContext, type Found } from './doctor-check.ts'
 
 /** Programs that a backup or a recovery of this application calls. */
-export const recoveryTools: DoctorCheck = {
+export const recoveryTools: DoctorCheck<'tools'> = {
   name: 'tools',
   title: 'Programs that backups and recovery need are installed',
   async run(context) {
-    const found: Omit<DoctorFinding, 'check'>[] = []
+    const found: Found<'tools'>[] = []
     for (const { program, severity, why } of neededPrograms(context.config)) {
       if (await hasProgram(program, context.env.PATH)) continue
       found.push({

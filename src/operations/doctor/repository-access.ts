@@ -1,19 +1,20 @@
-import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { CodedError } from '../../engine/error.ts'
 import { withRepository } from '../access.ts'
+import { canRead } from './can-read.ts'
 import {
   command,
   type DoctorCheck,
   type DoctorContext,
   type DoctorFinding,
   edit,
+  type Found,
   holdfast,
   word,
 } from './doctor-check.ts'
 
 /** The password is there, and opens the repository. */
-export const repositoryAccess: DoctorCheck = {
+export const repositoryAccess: DoctorCheck<'repository'> = {
   name: 'repository',
   title: 'The repository opens with its password',
   async run(context) {
@@ -42,17 +43,17 @@ export const repositoryAccess: DoctorCheck = {
   },
 }
 
-const CODES: Readonly<Record<string, string>> = {
+const CODES: Readonly<Record<string, Found<'repository'>['code']>> = {
   NO_REPOSITORY: 'repository-missing',
   WRONG_PASSWORD: 'password-wrong',
   PERMISSION: 'repository-closed',
 }
 
-async function passwordFileFinding(context: DoctorContext): Promise<Omit<DoctorFinding, 'check'> | undefined> {
+async function passwordFileFinding(context: DoctorContext): Promise<Found<'repository'> | undefined> {
   const { passwordFile: path } = context.config
   if (path === undefined) return undefined
   const status = await stat(path).catch((error: NodeJS.ErrnoException) => error.code)
-  const isClosed = status === 'EACCES' || (typeof status === 'object' && !(await isReadable(path)))
+  const isClosed = status === 'EACCES' || (typeof status === 'object' && !(await canRead(path)))
   if (isClosed) {
     return {
       severity: 'error',
@@ -73,13 +74,6 @@ async function passwordFileFinding(context: DoctorContext): Promise<Omit<DoctorF
     message: `The password file ${path} ${why}: without it nothing can be backed up or restored`,
     remedy: edit(`${path}: bring back the copy that is kept away from this machine, mode 0600`),
   }
-}
-
-async function isReadable(path: string): Promise<boolean> {
-  return access(path, constants.R_OK).then(
-    () => true,
-    () => false,
-  )
 }
 
 function remedyOf(error: CodedError, context: DoctorContext): DoctorFinding['remedy'] {

@@ -1,76 +1,88 @@
 import { randomBytes } from 'node:crypto'
-import { open, rm, stat, statfs } from 'node:fs/promises'
+import { open, realpath, rm, stat, statfs } from 'node:fs/promises'
 import { posix } from 'node:path'
 import { readJournal } from '../../application/journal/journal.ts'
 import { CodedError } from '../../engine/error.ts'
 import { journalOf } from '../journal/journal-of.ts'
-import { command, type DoctorCheck, type DoctorContext, type DoctorFinding, holdfast } from './doctor-check.ts'
+import { command, type DoctorCheck, type DoctorContext, type Found, holdfast, mebibytes, word } from './doctor-check.ts'
 
 /** A clock that is off by less harms nothing. */
 const TOLERATED_MS = 60_000
+const SET_CLOCK = command('timedatectl set-ntp true')
 /** The disk should hold what backups of this time add. */
 const DAYS_AHEAD = 30
 const DAY = 86_400_000
 
 /** A file written into the repository's folder: whether that works, what time the storage has, and how much room is left. */
-export const repositoryStorage: DoctorCheck = {
+export const repositoryStorage: DoctorCheck<'storage'> = {
   name: 'storage',
   title: 'The storage can be written to, has room, and the same time as this machine',
   async run(context) {
-    const { config } = context
-    const folder = config.repository
+    const folder = context.config.repository
     if (!posix.isAbsolute(folder)) return []
     if ((await stat(folder).catch(() => undefined)) === undefined) return [] // the repository is looked for elsewhere
-    const written = await writtenFile(folder)
-    if (typeof written === 'string') {
-      return [
-        {
-          severity: 'error',
-          code: 'repository-not-writable',
-          path: folder,
-          message: `Cannot write to the repository at ${folder}: ${written}`,
-          remedy: command(`sudo ${holdfast(context, 'backup')}`),
-        },
-      ]
-    }
-    return [
-      ...clockFindings(written.mtimeMs, written.at),
-      ...futureFindings(context),
-      ...(await spaceFindings(context)),
-    ]
+    const written = await writtenFile(folder, context.now)
+    const found = written instanceof Error ? await refusedFindings(written, context) : clockFindings(written)
+    return [...found, ...futureFindings(context), ...(await spaceFindings(context))]
   },
 }
 
-async function writtenFile(folder: string): Promise<{ readonly mtimeMs: number; readonly at: number } | string> {
+interface Written {
+  /** What time the storage says it is, in ms. */
+  readonly stored: number
+  /** And this machine. */
+  readonly here: number
+}
+
+async function writtenFile(folder: string, now: () => Date): Promise<Written | NodeJS.ErrnoException> {
   const path = posix.join(folder, `.holdfast-doctor-${randomBytes(6).toString('hex')}`)
   try {
     const handle = await open(path, 'wx', 0o600)
     try {
       await handle.write('x')
-      const at = Date.now()
-      return { mtimeMs: (await handle.stat()).mtimeMs, at }
+      const here = now().getTime()
+      return { stored: (await handle.stat()).mtimeMs, here }
     } finally {
       await handle.close()
       await rm(path, { force: true })
     }
   } catch (error) {
-    return (error as Error).message
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error
+    return error as NodeJS.ErrnoException
   }
 }
 
-/** @param stored what time the storage says it is, in ms */
-export function clockFindings(stored: number, here: number): Omit<DoctorFinding, 'check'>[] {
-  const off = stored - here
-  if (Math.abs(off) <= TOLERATED_MS) return []
-  const message = `The clock of this machine and that of the storage differ by ${Math.round(Math.abs(off) / 1000)} s: retention and locks go by them`
-  return [{ severity: 'error', code: 'clock-off', message, remedy: command('timedatectl set-ntp true') }]
+async function refusedFindings(error: NodeJS.ErrnoException, context: DoctorContext): Promise<Found<'storage'>[]> {
+  if (error.code === 'ENOSPC' || error.code === 'EDQUOT') return [] // that there is no room is found below
+  const path = context.config.repository
+  const message = `Cannot write to the repository at ${path}: ${error.message}`
+  const remedy =
+    error.code === 'EROFS'
+      ? command(`mount -o remount,rw ${word(await mountPointOf(path))}`)
+      : command(`sudo ${holdfast(context, 'backup')}`)
+  const hint = error.code === 'EROFS' ? 'A disk with errors is mounted read-only by the kernel: see `dmesg` first' : ''
+  return [{ severity: 'error', code: 'repository-not-writable', path, message, ...(hint && { hint }), remedy }]
 }
 
-function futureFindings({ config, now }: DoctorContext): Omit<DoctorFinding, 'check'>[] {
+async function mountPointOf(path: string): Promise<string> {
+  const { dev } = await stat(path)
+  let top = await realpath(path)
+  while (top !== '/' && (await stat(posix.dirname(top))).dev === dev) top = posix.dirname(top)
+  return top
+}
+
+export function clockFindings({ stored, here }: Written): Found<'storage'>[] {
+  const off = Math.abs(stored - here)
+  if (off <= TOLERATED_MS) return []
+  const message = `The clock of this machine and that of the storage differ by ${Math.round(off / 1000)} s: retention and locks go by them`
+  return [{ severity: 'error', code: 'clock-off', message, remedy: SET_CLOCK }]
+}
+
+function futureFindings({ config, now }: DoctorContext): Found<'storage'>[] {
   const newest = snapshotsKnown(config)?.at(-1)
-  if (newest === undefined || newest.time.getTime() - now.getTime() <= TOLERATED_MS) return []
+  if (newest === undefined || newest.time.getTime() - now().getTime() <= TOLERATED_MS) return []
   const message = `Snapshot ${newest.id.slice(0, 8)} is of ${newest.time.toISOString()}, which is in the future: the clock has gone backwards, or was wrong then`
-  return [{ severity: 'error', code: 'snapshot-in-future', message, remedy: command('timedatectl set-ntp true') }]
+  return [{ severity: 'error', code: 'snapshot-in-future', message, remedy: SET_CLOCK }]
 }
 
 function snapshotsKnown(config: DoctorContext['config']) {
@@ -83,11 +95,11 @@ function snapshotsKnown(config: DoctorContext['config']) {
   }
 }
 
-async function spaceFindings(context: DoctorContext): Promise<Omit<DoctorFinding, 'check'>[]> {
+async function spaceFindings(context: DoctorContext): Promise<Found<'storage'>[]> {
   const { config, now } = context
   const { bavail, bsize } = await statfs(config.repository)
   const free = bavail * bsize
-  const needed = expectedGrowth(snapshotsKnown(config) ?? [], now)
+  const needed = expectedGrowth(snapshotsKnown(config) ?? [], now())
   if (free >= needed.bytes) return []
   const path = config.repository
   const message = `${path} has ${mebibytes(free)} left, and ${needed.why} ${mebibytes(needed.bytes)}`
@@ -119,8 +131,4 @@ export function expectedGrowth(
     bytes: Math.max(least, (added / days) * DAYS_AHEAD),
     why: `at the pace of late the next ${DAYS_AHEAD} days add`,
   }
-}
-
-function mebibytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1024 / 1024)} MiB`
 }

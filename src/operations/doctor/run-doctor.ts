@@ -1,8 +1,9 @@
-import { chmod, mkdir } from 'node:fs/promises'
+import { chmod, lstat, mkdir, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { unlock } from '../unlock.ts'
 import { componentsHeld } from './components-held.ts'
 import { databasesSound } from './databases-sound.ts'
-import type { DoctorCheck, DoctorContext, DoctorFinding, Fix } from './doctor-check.ts'
+import type { CheckName, DoctorCheck, DoctorContext, DoctorFinding, Fix } from './doctor-check.ts'
 import { journalHealth } from './journal-health.ts'
 import { offSiteCredentials } from './off-site-credentials.ts'
 import { ownFolders } from './own-folders.ts'
@@ -35,18 +36,19 @@ export const CHECKS: readonly DoctorCheck[] = [
 ]
 
 export interface CheckResult {
-  readonly name: string
+  readonly name: CheckName
   readonly title: string
   readonly findings: readonly DoctorFinding[]
 }
 
-/** Runs every check, each for itself. Changes nothing. */
+/** Runs the checks, each for itself. Changes nothing. */
 export async function runDoctor(
   context: DoctorContext,
   onResult: (result: CheckResult) => void = () => {},
+  checks: readonly DoctorCheck[] = CHECKS,
 ): Promise<readonly CheckResult[]> {
   const results: CheckResult[] = []
-  for (const { name, title, run } of CHECKS) {
+  for (const { name, title, run } of checks) {
     context.signal.throwIfAborted()
     const findings = (await run(context)).map((finding) => ({ ...finding, check: name }))
     const result = { name, title, findings }
@@ -62,6 +64,9 @@ export async function applyFix(fix: Fix, { access, signal }: Pick<DoctorContext,
     case 'chmod':
       await chmod(fix.path, fix.mode)
       break
+    case 'close':
+      await closeToOthers(fix.path)
+      break
     case 'mkdir':
       await mkdir(fix.path, { recursive: true, mode: 0o700 })
       break
@@ -69,4 +74,13 @@ export async function applyFix(fix: Fix, { access, signal }: Pick<DoctorContext,
       await unlock(access, { all: false, signal })
       break
   }
+}
+
+/** As `chmod -R go=`: links are left alone. */
+async function closeToOthers(path: string): Promise<void> {
+  const status = await lstat(path)
+  if (status.isSymbolicLink()) return
+  await chmod(path, status.mode & 0o7700)
+  if (!status.isDirectory()) return
+  for (const name of await readdir(path)) await closeToOthers(join(path, name))
 }

@@ -1,6 +1,6 @@
 import { hasProgram } from '../../application/host/requirements.ts'
 import { runProgram } from '../../application/program.ts'
-import { command, type DoctorCheck, type DoctorFinding, edit } from './doctor-check.ts'
+import { command, type DoctorCheck, edit, type Found } from './doctor-check.ts'
 
 /**
  * Releases of SQLite in which a sound program can corrupt its database (https://www.sqlite.org/changes.html):
@@ -21,11 +21,11 @@ export function corruptionBug(version: string): string | undefined {
 }
 
 /** The SQLite that Holdfast itself uses, and the one of the system. */
-export const sqliteVersions: DoctorCheck = {
+export const sqliteVersions: DoctorCheck<'sqlite'> = {
   name: 'sqlite',
   title: 'SQLite has no known bug that corrupts databases',
   async run({ signal }) {
-    const found: Omit<DoctorFinding, 'check'>[] = []
+    const found: Found<'sqlite'>[] = []
     const own = corruptionBug(process.versions.sqlite ?? '')
     if (own !== undefined) {
       found.push({

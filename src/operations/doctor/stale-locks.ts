@@ -5,17 +5,17 @@ import { parseLock } from '../../engine/format/lock.ts'
 import { processLives } from '../../engine/os/process-lives.ts'
 import { readParsed } from '../../engine/repository/unpacked-files.ts'
 import { withRepository } from '../access.ts'
-import { command, type DoctorCheck, type DoctorFinding, holdfast } from './doctor-check.ts'
+import { command, type DoctorCheck, type Found, holdfast } from './doctor-check.ts'
 
 /** Locks that processes of this host left when they were killed: an exclusive one keeps others out for half an hour. */
-export const staleLocks: DoctorCheck = {
+export const staleLocks: DoctorCheck<'locks'> = {
   name: 'locks',
   title: 'No lock was left behind',
   async run(context) {
     const { access, signal } = context
     try {
       return await withRepository(access, { lock: 'none', signal }, async (repository) => {
-        const found: Omit<DoctorFinding, 'check'>[] = []
+        const found: Found<'locks'>[] = []
         for await (const { name } of repository.storage.list('lock', signal)) {
           const lock = await readParsed(repository, 'lock', parseId<LockId>(name.id), parseLock, signal).catch(
             () => undefined,

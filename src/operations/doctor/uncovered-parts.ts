@@ -5,7 +5,7 @@ import { CodedError } from '../../engine/error.ts'
 import { type DoctorCheck, type DoctorContext, edit } from './doctor-check.ts'
 
 /** Databases, units, sites and PM2 apps of the application that no component holds. */
-export const uncoveredParts: DoctorCheck = {
+export const uncoveredParts: DoctorCheck<'coverage'> = {
   name: 'coverage',
   title: 'Nothing of the application is left out',
   async run(context) {
