@@ -13,14 +13,9 @@ import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { generateMasterKey, seal, unseal } from '../src/engine/format/master-key.ts'
 import { createBlobTable } from '../src/engine/kernels/blob-table.ts'
 import { createChunker } from '../src/engine/kernels/chunker.ts'
-import {
-  createBatchOpener,
-  createBatchSealer,
-  OPENER_MEMORY,
-  sealerMemory,
-} from '../src/engine/kernels/cipher-stream.ts'
 import { createKernels, type Implementation } from '../src/engine/kernels/kernels.ts'
 import { poly1305 } from '../src/engine/kernels/poly1305.ts'
+import { createBatchOpener, createSealer, OPENER_MEMORY, SEALER_MEMORY } from '../src/engine/kernels/seals.ts'
 import { selfTest } from '../src/engine/kernels/self-test.ts'
 import { compressBound, createZstdContext, FAST } from '../src/engine/kernels/zstd-context.ts'
 
@@ -157,39 +152,43 @@ section('seal', () => {
     const count = Math.ceil(MIB / size)
     const key = generateMasterKey()
     const messages = Array.from({ length: count }, () => randomBytes(size))
-    const options = { maxLength: MIB }
     const room = 3 * MIB
-    const kernels = createKernels({ memoryBytes: sealerMemory(options) + OPENER_MEMORY + 2 * room + 65536 })
+    const kernels = createKernels({ memoryBytes: 2 * SEALER_MEMORY + 2 * OPENER_MEMORY + 2 * room + 65536 })
     const pack = kernels.region('pack', room)
     const source = kernels.region('source', room)
-    const sealer = createBatchSealer(kernels, key, options)
-    const opener = createBatchOpener(kernels, key)
+    const forms = [
+      { name: 'OpenSSL directly', publicOnly: false },
+      { name: 'documented ciphers', publicOnly: true },
+    ].map(({ name, publicOnly }) => ({
+      name,
+      sealer: createSealer(kernels, key, { publicOnly }),
+      opener: createBatchOpener(kernels, key, { publicOnly }),
+    }))
     compare(`seal, ${count} messages of ${size} bytes`, 'MB/s', size * count, [
       { name: 'seal() of the master key, each', run: () => messages.forEach((message) => void seal(key, message)) },
-      {
-        name: 'batch sealer, with a copy into its stage',
+      ...forms.map(({ name, sealer }) => ({
+        name: `sealer by ${name}, with a copy into place`,
         run: () => {
           let at = pack.offset
           for (const message of messages) {
-            sealer.reserve(size).set(message)
-            at = sealer.commit(size, at)
+            pack.bytes.set(message, at + 16 - pack.offset)
+            at = sealer.seal(at, size)
           }
-          sealer.flush()
         },
-      },
+      })),
     ])
     const sealed = messages.map((message) => seal(key, message))
     const places = sealed.map((bytes, i) => ({ offset: pack.offset + i * bytes.length, length: bytes.length }))
     for (const [i, bytes] of sealed.entries()) source.bytes.set(bytes, i * bytes.length)
     compare(`open (seal), ${count} messages of ${size} bytes`, 'MB/s', size * count, [
       { name: 'unseal() of the master key, each', run: () => sealed.forEach((bytes) => void unseal(key, bytes)) },
-      {
-        name: 'batch opener, with a copy of the sealed bytes',
+      ...forms.map(({ name, opener }) => ({
+        name: `opener by ${name}, with a copy of the sealed bytes`,
         run: () => {
           pack.bytes.set(source.bytes)
           if (opener.open(places).length > 0) throw new Error('not authentic')
         },
-      },
+      })),
     ])
   }
 })

@@ -16,16 +16,17 @@ const COMPILER = join(import.meta.dirname, '../node_modules/assemblyscript/bin/a
 const OPTIONS = [
   ...['--optimizeLevel', '3', '--noAssert'],
   ...['--runtime', 'stub'],
-  // The memory comes from the caller, who made it: all zeros.
+  // The memory comes from the caller, who made it: all zeros, of at most 1 GiB, and shared with other threads.
   ...['--importMemory', '--noExportMemory', '--zeroFilledMemory'],
+  ...['--sharedMemory', '--maximumMemory', '16386'],
   // Address 0 stays unused, as a pointer that was forgotten would point there.
   ...['--memoryBase', '1024'],
 ]
 
 /** The same sources, for runtimes with and without the instructions of relaxed SIMD. */
 const VARIANTS = [
-  { name: 'RELAXED_SIMD', features: 'simd,relaxed-simd' },
-  { name: 'SIMD', features: 'simd' },
+  { name: 'RELAXED_SIMD', features: 'threads,simd,relaxed-simd' },
+  { name: 'SIMD', features: 'threads,simd' },
 ]
 
 /** The text of kernels-module.ts. Where the sources do not compile, the compiler says so on stderr and this throws. */

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { parentPort, type Transferable, Worker, workerData } from 'node:worker_threads'
 import { CodedError, EngineError, type EngineErrorCode } from './error.ts'
+import { isPublicOnly, PUBLIC_ONLY } from './process-library.ts'
 
 export interface ThreadsOptions<From> {
   /** What each thread runs. */
@@ -59,7 +60,7 @@ export class Threads<To, From extends object> implements AsyncDisposable {
       worker = new Worker(this.#options.program, {
         workerData: this.#options.setUp,
         // The password may be in the environment: none of a thread's business.
-        env: {},
+        env: isPublicOnly() ? { [PUBLIC_ONLY]: '1' } : {},
         // Its young generation holds next to nothing that lives: small, it is swept in the cache.
         resourceLimits: { maxYoungGenerationSizeMb: this.#options.youngMegabytes ?? 4 },
       })

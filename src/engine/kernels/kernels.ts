@@ -18,14 +18,14 @@ export interface Region {
   readonly length: number
   readonly end: number
   /** The region as a view of the memory. */
-  readonly bytes: Buffer
+  readonly bytes: Buffer<SharedArrayBuffer>
 }
 
 /** For one thread. Every offset and length is checked: outside of the memory is a `RangeError`. */
 export interface Kernels {
   readonly implementation: Implementation
-  /** All of it, so that the index of a byte is its offset. */
-  readonly memory: Buffer
+  /** All of it, so that the index of a byte is its offset. Other threads can be given views of it. */
+  readonly memory: Buffer<SharedArrayBuffer>
 
   /** Takes memory for good, aligned to pages; `name` is for the error when there is not enough. It is all zeros. */
   region(name: string, length: number): Region
@@ -87,11 +87,11 @@ interface Exports {
 declare const WebAssembly: {
   readonly validate: (module: Uint8Array) => boolean
   readonly Module: new (module: Uint8Array) => object
-  readonly Memory: new (pages: { initial: number; maximum: number }) => WasmMemory
+  readonly Memory: new (pages: { initial: number; maximum: number; shared: true }) => WasmMemory
   readonly Instance: new (module: object, imports: { env: { memory: WasmMemory } }) => { readonly exports: unknown }
 }
 interface WasmMemory {
-  readonly buffer: ArrayBuffer
+  readonly buffer: SharedArrayBuffer
 }
 
 const PAGE = 65536
@@ -134,14 +134,14 @@ export function createKernels({ memoryBytes, implementation, module }: KernelsOp
     }
   }
 
-  let memory: Buffer
+  let memory: Buffer<SharedArrayBuffer>
   let loops: Loops
   try {
     if (chosen === 'plain') {
-      memory = Buffer.from(new ArrayBuffer(pages * PAGE))
+      memory = Buffer.from(new SharedArrayBuffer(pages * PAGE))
       loops = plainLoops(memory, inside)
     } else {
-      const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages })
+      const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
       memory = Buffer.from(wasmMemory.buffer)
       loops = wasmLoops(instantiate(chosen, module, wasmMemory), memory, inside)
     }

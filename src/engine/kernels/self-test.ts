@@ -1,8 +1,8 @@
 import { createCipheriv, hash } from 'node:crypto'
 import { EngineError } from '../error.ts'
 import { MIN_CHUNK } from './chunker.ts'
-import { createBatchOpener, createBatchSealer, OPENER_MEMORY, sealerMemory } from './cipher-stream.ts'
 import { createKernels, type Implementation, type KernelsOptions } from './kernels.ts'
+import { createBatchOpener, createSealer, OPENER_MEMORY, SEALER_MEMORY } from './seals.ts'
 import { createZstdContext, type ZstdContext } from './zstd-context.ts'
 
 // Tested at every start, against vectors that other programs agree with: a processor, a memory or a runtime that
@@ -42,7 +42,6 @@ const RFC_VECTORS: readonly (readonly [key: string, message: string, mac: string
   [`02${'00'.repeat(31)}`, `fd${'ff'.repeat(15)}`, `fa${'ff'.repeat(15)}`],
 ]
 
-const SEALER = { maxLength: 1024, batchBytes: 1024, firstIv: CONFIG_IV }
 const SCRATCH = 16 * 1024
 
 /** Throws `SELF_CHECK` with the name of the kernel that failed. Takes a few milliseconds. */
@@ -50,7 +49,7 @@ export function selfTest(options: Omit<KernelsOptions, 'memoryBytes'> = {}): Sel
   const start = performance.now()
   const kernels = createKernels({
     ...options,
-    memoryBytes: CHUNKER_BYTES + SCRATCH + sealerMemory(SEALER) + OPENER_MEMORY,
+    memoryBytes: CHUNKER_BYTES + SCRATCH + SEALER_MEMORY + OPENER_MEMORY,
   })
   const { memory } = kernels
   const scratch = kernels.region('scratch', SCRATCH).offset
@@ -145,13 +144,12 @@ export function selfTest(options: Omit<KernelsOptions, 'memoryBytes'> = {}): Sel
   })
 
   test('sealing', () => {
-    const sealer = createBatchSealer(kernels, CONFIG_KEYS, SEALER)
+    const sealer = createSealer(kernels, CONFIG_KEYS, { firstIv: CONFIG_IV })
     const places = []
     for (let at = scratch; places.length < 2; at = places.at(-1)!.end) {
-      sealer.reserve(CONFIG.length).write(CONFIG)
-      places.push({ offset: at, length: CONFIG.length + 32, end: sealer.commit(CONFIG.length, at) })
+      memory.write(CONFIG, at + 16)
+      places.push({ offset: at, length: CONFIG.length + 32, end: sealer.seal(at, CONFIG.length) })
     }
-    sealer.flush()
     const [first, second] = places as [(typeof places)[0], (typeof places)[0]]
     if (hash('sha256', memory.subarray(first.offset, first.end)) !== CONFIG_HASH) return false
     memory[first.end - 20]! ^= 1

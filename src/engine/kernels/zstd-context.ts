@@ -1,5 +1,6 @@
 import { constants, createZstdCompress, createZstdDecompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { EngineError } from '../error.ts'
+import { isPublicOnly } from '../process-library.ts'
 
 // Compression without the set-up that `zlib`'s calls do each time: contexts of libzstd are kept, and bytes go from one
 // view of memory to another without a copy. For blobs of a few kilobytes that is two to four times as fast.
@@ -89,6 +90,7 @@ export function createZstdContext(options: ZstdContextOptions = FAST): ZstdConte
   if (hashLog !== undefined) params[constants.ZSTD_c_hashLog] = hashLog
   if (minMatch !== undefined) params[constants.ZSTD_c_minMatch] = minMatch
 
+  if (isPublicOnly() && streams === undefined) return publicContext(params)
   const context = reusedContext(
     streams?.compress ?? (() => createZstdCompress({ params })),
     streams?.decompress ?? (() => createZstdDecompress()),

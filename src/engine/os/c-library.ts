@@ -1,13 +1,10 @@
-import { createRequire } from 'node:module'
 import { EngineError } from '../error.ts'
+import { type ProcessLibrary, processLibrary } from '../process-library.ts'
 import { codeOfErrno, errnoName } from './errno.ts'
 
 const ARCHITECTURES = new Set(['x64', 'arm64', 'riscv64', 'ppc64', 'loong64'])
 
-type Koffi = typeof import('koffi')
-type Library = ReturnType<Koffi['load']>
-
-let loaded: { koffi: Koffi; library: Library } | undefined
+type Library = ProcessLibrary['library']
 
 /**
  * Declares a function of the C library that returns −1 and sets `errno` when it fails. Called, it returns what the C
@@ -28,8 +25,7 @@ export function cFunction<Arguments extends readonly unknown[]>(prototype: strin
 }
 
 /** The process's own C library, whatever it is called: Node is linked with it. Throws as `cFunction` does. */
-export function cLibrary(): { koffi: Koffi; library: Library } {
-  if (loaded !== undefined) return loaded
+export function cLibrary(): ProcessLibrary {
   if (process.platform !== 'linux' || !ARCHITECTURES.has(process.arch)) {
     throw new EngineError(
       'UNSUPPORTED',
@@ -38,9 +34,7 @@ export function cLibrary(): { koffi: Koffi; library: Library } {
     )
   }
   try {
-    const koffi: Koffi = createRequire(import.meta.url)('koffi')
-    loaded = { koffi, library: koffi.load(null) }
-    return loaded
+    return processLibrary()
   } catch (cause) {
     throw new EngineError('UNSUPPORTED', 'Cannot use system calls: the native module koffi does not load', {
       cause,

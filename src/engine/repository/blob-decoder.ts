@@ -2,8 +2,8 @@ import { EngineError } from '../error.ts'
 import { type MasterKey, SEAL_OVERHEAD } from '../format/master-key.ts'
 import { decompress } from '../format/zstd.ts'
 import { MAX_CHUNK } from '../kernels/chunker.ts'
-import { createBatchOpener, OPENER_MEMORY, type SealedPlace } from '../kernels/cipher-stream.ts'
 import { createKernels, type Region } from '../kernels/kernels.ts'
+import { createBatchOpener, OPENER_MEMORY, type SealedPlace } from '../kernels/seals.ts'
 import { compressBound, createZstdContext } from '../kernels/zstd-context.ts'
 
 /** Of what the archiver and restic make of files; only foreign programs write longer blobs, which are read one by one elsewhere. */

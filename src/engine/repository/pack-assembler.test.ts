@@ -8,15 +8,16 @@ import { parsePackHeader, plaintextLength } from '../format/pack-header.ts'
 import { MAX_CHUNK } from '../kernels/chunker.ts'
 import { createKernels, type Kernels } from '../kernels/kernels.ts'
 import { decodeBlob } from './blob-codec.ts'
-import { ASSEMBLER_MEMORY, type FinishedPack, PackAssembler } from './pack-assembler.ts'
+import { assemblerMemory, type FinishedPack, PackAssembler, PackPlaces, type PlacedPack } from './pack-assembler.ts'
 
 const KEY = generateMasterKey()
 
-function assembler(version: 1 | 2, packSize: number, onPack: (pack: FinishedPack) => void) {
-  const kernels = createKernels({ memoryBytes: MAX_CHUNK + ASSEMBLER_MEMORY })
+function assembler(version: 1 | 2, packSize: number, onPack: (pack: PlacedPack) => void) {
+  const kernels = createKernels({ memoryBytes: MAX_CHUNK + assemblerMemory(packSize) })
   const input = kernels.region('input', MAX_CHUNK)
-  const packs = new PackAssembler({ kernels, key: KEY, version, packSize, onPack })
-  return { packs, kernels, add: (content: Buffer) => add(packs, kernels, input.offset, content) }
+  const places = new PackPlaces()
+  const packs = new PackAssembler({ kernels, key: KEY, version, packSize, places, onPack })
+  return { packs, places, kernels, add: (content: Buffer) => add(packs, kernels, input.offset, content) }
 }
 
 function add(packs: PackAssembler, { memory }: Kernels, offset: number, content: Buffer): BlobId {
@@ -46,7 +47,7 @@ function read(packs: readonly FinishedPack[]): Map<BlobId, Buffer> {
   return found
 }
 
-/** A pack whose buffer is used again by the assembler. */
+/** A pack whose place is used again by the assembler. */
 function copied({ id, blobs, bytes }: FinishedPack): FinishedPack {
   const copy = new Uint8Array(new SharedArrayBuffer(bytes.length))
   copy.set(bytes)
@@ -60,9 +61,9 @@ describe('PackAssembler', () => {
       fc.assert(
         fc.property(fc.array(size, { maxLength: 40 }), fc.integer({ min: 1, max: 300_000 }), (sizes, packSize) => {
           const finished: FinishedPack[] = []
-          const { packs, add } = assembler(version, packSize, (pack) => {
+          const { packs, places, add } = assembler(version, packSize, (pack) => {
             finished.push(copied(pack))
-            packs.reuse(pack.bytes.buffer)
+            places.release(pack.place)
           })
           const expected = new Map<BlobId, Buffer>()
           for (const [i, length] of sizes.entries()) {

@@ -4,9 +4,9 @@ import { type BlobId, hashId, type PackId } from '../format/id.ts'
 import { type MasterKey, SEAL_OVERHEAD, seal, unseal } from '../format/master-key.ts'
 import { encodePackHeader, type PackedBlob, parsePackHeader } from '../format/pack-header.ts'
 import { MAX_CHUNK } from '../kernels/chunker.ts'
-import { createBatchSealer, sealerMemory } from '../kernels/cipher-stream.ts'
-import type { Kernels } from '../kernels/kernels.ts'
+import type { Kernels, Region } from '../kernels/kernels.ts'
 import { releaseMemory } from '../kernels/release-memory.ts'
+import { createSealer, SEALER_MEMORY } from '../kernels/seals.ts'
 import { compressBound, createZstdContext, FAST } from '../kernels/zstd-context.ts'
 import { isSame } from './same-blobs.ts'
 
@@ -14,11 +14,13 @@ import { isSame } from './same-blobs.ts'
 export interface FinishedPack {
   readonly id: PackId
   readonly blobs: readonly PackedBlob[]
-  /**
-   * The whole file, in a buffer of its own that is to be handed back to `reuse` when it is stored. It is shared: one that is
-   * transferred counts as new memory to the collector of the thread that gets it, which then collects for nearly every pack.
-   */
+  /** The whole file, in memory that other threads see. */
   readonly bytes: Uint8Array<SharedArrayBuffer>
+}
+
+/** A pack where it was put together: its bytes stay until `PackPlaces.release`. */
+export interface PlacedPack extends FinishedPack {
+  readonly place: number
 }
 
 export interface PackAssemblerOptions {
@@ -27,136 +29,157 @@ export interface PackAssemblerOptions {
   readonly version: 1 | 2
   /** Bytes of blobs after which a pack is closed. */
   readonly packSize: number
-  readonly onPack: (pack: FinishedPack) => void
+  readonly places: PackPlaces
+  readonly onPack: (pack: PlacedPack) => void
 }
 
 /** Header entries after which a pack is closed whatever its size; keeps the room for the header small. */
 const MAX_BLOBS = 50_000
-const LONGEST = compressBound(MAX_CHUNK)
-const BATCH = 1024 * 1024
-/** What is sealed and not yet moved to the pack. */
-const SEALED_BYTES = BATCH + LONGEST + SEAL_OVERHEAD
+const LONGEST = compressBound(MAX_CHUNK) + SEAL_OVERHEAD
 const HEADER_ROOM = 41 * (MAX_BLOBS + 1) + SEAL_OVERHEAD + 4
+const IV_SIZE = 16
+/** Hashed at once, while it is in the processor's cache. */
+const HASH_BYTES = 256 * 1024
 
-/** What an assembler takes of the memory of its kernels. */
-export const ASSEMBLER_MEMORY = sealerMemory({ maxLength: LONGEST, batchBytes: BATCH }) + SEALED_BYTES + 2 * 4096
+/** What an assembler takes of the memory of its kernels. Of the room of a pack only what is written to is taken from the system. */
+export function assemblerMemory(packSize: number): number {
+  return PACK_PLACES * (packRoom(packSize) + 4096) + MAX_CHUNK + SEALER_MEMORY
+}
+
+function packRoom(packSize: number): number {
+  return packSize + LONGEST + HEADER_ROOM
+}
+
+/** One pack is filled while the one before is stored. */
+const PACK_PLACES = 2
+
+/** Which packs of an assembler are still to be stored. The buffer may be given to other threads. */
+export class PackPlaces {
+  readonly buffer: SharedArrayBuffer
+  readonly #taken: Int32Array<SharedArrayBuffer>
+
+  constructor(buffer = new SharedArrayBuffer(4 * PACK_PLACES)) {
+    this.buffer = buffer
+    this.#taken = new Int32Array(buffer)
+  }
+
+  /** Takes a place; where its last pack is not stored yet this blocks the thread until it is. */
+  take(place: number): void {
+    while (Atomics.compareExchange(this.#taken, place, 0, 1) === 1) Atomics.wait(this.#taken, place, 1)
+  }
+
+  /** The pack in this place is stored. */
+  release(place: number): void {
+    Atomics.store(this.#taken, place, 0)
+    Atomics.notify(this.#taken, place)
+  }
+}
 
 /**
- * Compresses, seals and packs data blobs, with the kernels and contexts of one thread. A blob is decompressed again and
- * compared before it is sealed, and each pack's header and one of its blobs are opened again before it leaves: a bit that
- * flipped must not get into a repository under a hash that promises the opposite.
+ * Compresses, seals and packs data blobs, with the kernels and contexts of one thread, in the memory that they are stored from. A
+ * blob is decompressed again and compared before it is sealed, and each pack's header and one of its blobs are opened again before
+ * it leaves: a bit that flipped must not get into a repository under a hash that promises the opposite.
  */
 export class PackAssembler {
   readonly #options: PackAssemblerOptions
   readonly #zstd = createZstdContext(FAST)
   readonly #sealer
-  readonly #sealed
-  /** Where in `#sealed` the next blob goes. */
-  #next: number
+  readonly #regions: readonly Region[]
+  readonly #scratch: Region
+  #place = 0
+  /** Where the pack under way is; undefined before its first blob. */
+  #pack: Region | undefined
   #blobs: PackedBlob[] = []
-  #pack: Uint8Array<SharedArrayBuffer> | undefined
-  readonly #spare: SharedArrayBuffer[] = []
-  /** Bytes that are in `#pack`. */
-  #moved = 0
+  /** Bytes of blobs in the pack under way, and how many of them are hashed. */
+  #size = 0
+  #hashed = 0
   #digest = createHash('sha256')
 
   constructor(options: PackAssemblerOptions) {
     this.#options = options
-    const { kernels, key } = options
-    this.#sealer = createBatchSealer(kernels, key, { maxLength: LONGEST, batchBytes: BATCH })
-    this.#sealed = kernels.region('sealed blobs', SEALED_BYTES)
-    this.#next = this.#sealed.offset
+    const { kernels, key, packSize } = options
+    this.#sealer = createSealer(kernels, key)
+    this.#regions = Array.from({ length: PACK_PLACES }, (_, i) => kernels.region(`pack ${i}`, packRoom(packSize)))
+    this.#scratch = kernels.region('blob read back', MAX_CHUNK)
   }
 
   /** Adds a data blob; `plaintext` is a view of the kernels' memory, at most `MAX_CHUNK` bytes. */
   add(id: BlobId, plaintext: Buffer): void {
-    if (this.#next + LONGEST + SEAL_OVERHEAD > this.#sealed.end) this.#move()
+    const pack = this.#packUnderWay()
+    const { memory } = this.#options.kernels
     const compressed = this.#options.version === 2 && plaintext.length > 0
-    const room = this.#sealer.reserve(compressed ? compressBound(plaintext.length) : plaintext.length)
-    const length = compressed ? this.#compress(id, plaintext, room) : plaintext.copy(room)
+    const offset = pack.offset + this.#size
+    const start = offset + IV_SIZE
+    const length = compressed ? this.#compress(id, plaintext, start) : plaintext.copy(memory, start)
     this.#blobs.push({
       type: 'data',
       id,
-      offset: this.#size(),
+      offset: this.#size,
       length: length + SEAL_OVERHEAD,
       uncompressedLength: compressed ? plaintext.length : undefined,
     })
-    this.#next = this.#sealer.commit(length, this.#next)
-    if (this.#size() >= this.#options.packSize || this.#blobs.length >= MAX_BLOBS) this.close()
+    this.#size = this.#sealer.seal(offset, length) - pack.offset
+    if (this.#size - this.#hashed >= HASH_BYTES) this.#hash(this.#size)
+    if (this.#size >= this.#options.packSize || this.#blobs.length >= MAX_BLOBS) this.close()
   }
 
   /** Hands over the pack under way, if there is anything in it. */
   close(): void {
-    if (this.#blobs.length === 0) return
-    this.#move()
-    const { key, onPack } = this.#options
+    const pack = this.#pack
+    if (pack === undefined) return
+    const { key, kernels, onPack } = this.#options
     const blobs = this.#blobs
-    const pack = this.#pack!
     this.#openAgain(blobs, pack)
     const header = seal(key, encodePackHeader(blobs))
     const parsed = parsePackHeader(unseal(key, header))
     if (parsed.length !== blobs.length || !parsed.every((blob, i) => isSame(blob, blobs[i]!)))
       throw faulty('a pack header')
-    const trailer = Buffer.alloc(header.length + 4)
-    header.copy(trailer)
-    trailer.writeUInt32LE(header.length, header.length)
-    pack.set(trailer, this.#moved)
-    const id = this.#digest.update(trailer).digest('hex') as PackId
-    const bytes = pack.subarray(0, this.#moved + trailer.length)
-    this.#blobs = []
+    const end = this.#size + header.length + 4
+    header.copy(pack.bytes, this.#size)
+    pack.bytes.writeUInt32LE(header.length, end - 4)
+    this.#hash(end)
+    const id = this.#digest.digest('hex') as PackId
+    const bytes = new Uint8Array(kernels.memory.buffer, kernels.memory.byteOffset + pack.offset, end)
+    const place = this.#place
     this.#pack = undefined
-    this.#moved = 0
+    this.#place = (place + 1) % PACK_PLACES
+    this.#blobs = []
+    this.#size = 0
+    this.#hashed = 0
     this.#digest = createHash('sha256')
-    onPack({ id, blobs, bytes })
+    onPack({ id, blobs, bytes, place })
   }
 
-  /** Takes the buffer of a pack that is stored for the next one: new memory has to be got and cleared by the system. */
-  reuse(buffer: SharedArrayBuffer): void {
-    if (buffer.byteLength === this.#packRoom()) this.#spare.push(buffer)
+  #packUnderWay(): Region {
+    if (this.#pack === undefined) {
+      this.#options.places.take(this.#place)
+      this.#pack = this.#regions[this.#place]!
+    }
+    return this.#pack
   }
 
-  #packRoom(): number {
-    return this.#options.packSize + 2 * SEALED_BYTES + HEADER_ROOM
+  #hash(end: number): void {
+    this.#digest.update(this.#pack!.bytes.subarray(this.#hashed, end))
+    this.#hashed = end
   }
 
-  #size(): number {
-    return this.#moved + this.#next - this.#sealed.offset
-  }
-
-  #compress(id: BlobId, plaintext: Buffer, room: Buffer): number {
+  #compress(id: BlobId, plaintext: Buffer, at: number): number {
+    const { memory } = this.#options.kernels
+    const room = memory.subarray(at, at + compressBound(plaintext.length))
     const length = this.#zstd.compress(plaintext, room)
-    const again = this.#free(plaintext.length)
+    const again = this.#scratch.bytes.subarray(0, plaintext.length)
     if (!this.#zstd.decompress(room.subarray(0, length), again) || !again.equals(plaintext))
       throw faulty(`data blob ${id}`)
     return length
   }
 
-  /** Memory that nothing is in: what is sealed next goes there, which is never longer than `LONGEST`. */
-  #free(length: number): Buffer {
-    return this.#options.kernels.memory.subarray(this.#next, this.#next + length)
-  }
-
-  /** Seals what is staged and moves what is sealed to the pack. */
-  #move(): void {
-    this.#sealer.flush()
-    const { offset } = this.#sealed
-    const sealed = this.#options.kernels.memory.subarray(offset, this.#next)
-    // Room for the header too. Memory that nothing is written to is not taken from the system.
-    this.#pack ??= new Uint8Array(this.#spare.pop() ?? new SharedArrayBuffer(this.#packRoom()))
-    this.#pack.set(sealed, this.#moved)
-    this.#digest.update(sealed)
-    this.#moved += sealed.length
-    this.#next = offset
-  }
-
   /** The longest blob's way back, through other code than that which sealed it. */
-  #openAgain(blobs: readonly PackedBlob[], pack: Uint8Array): void {
+  #openAgain(blobs: readonly PackedBlob[], pack: Region): void {
     const blob = blobs.reduce((longest, other) => (other.length > longest.length ? other : longest))
-    const sealed = Buffer.from(pack.buffer, pack.byteOffset + blob.offset, blob.length)
-    const stored = unseal(this.#options.key, sealed)
+    const stored = unseal(this.#options.key, pack.bytes.subarray(blob.offset, blob.offset + blob.length))
     let plaintext: Buffer = stored
     if (blob.uncompressedLength !== undefined) {
-      plaintext = this.#free(blob.uncompressedLength)
+      plaintext = this.#scratch.bytes.subarray(0, blob.uncompressedLength)
       if (!this.#zstd.decompress(stored, plaintext)) throw faulty(`data blob ${blob.id}`)
     }
     if (hashId(plaintext) !== blob.id) throw faulty(`data blob ${blob.id}`)

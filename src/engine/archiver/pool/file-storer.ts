@@ -2,7 +2,7 @@ import { type BigIntStats, fstatSync, readSync } from 'node:fs'
 import { type BlobId, hashId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels, type Kernels, type Region } from '../../kernels/kernels.ts'
-import { ASSEMBLER_MEMORY, type FinishedPack, PackAssembler } from '../../repository/pack-assembler.ts'
+import { assemblerMemory, PackAssembler, PackPlaces, type PlacedPack } from '../../repository/pack-assembler.ts'
 import { type FileState, failure, type Veto } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
@@ -13,7 +13,8 @@ const INPUT_MARGIN = 32 * 1024
 
 export interface FileStorerOptions extends WorkerSetUp {
   readonly veto: Veto | undefined
-  readonly onPack: (pack: FinishedPack) => void
+  /** The pack's place is the caller's to release. */
+  readonly onPack: (pack: PlacedPack) => void
   /** Told where the next piece of a file begins, before this piece is stored. */
   readonly onContinue: (next: number, limit: number, state: FileState) => void
 }
@@ -25,14 +26,15 @@ export class FileStorer {
   readonly #input: Region
   readonly #table
   readonly #assembler: PackAssembler
+  readonly #places = new PackPlaces()
 
   constructor(options: FileStorerOptions) {
     this.#options = options
-    this.#kernels = createKernels({ memoryBytes: INPUT + INPUT_MARGIN + ASSEMBLER_MEMORY + 4096 })
+    this.#kernels = createKernels({ memoryBytes: INPUT + INPUT_MARGIN + assemblerMemory(options.packSize) + 4096 })
     this.#kernels.setPolynomial(options.polynomial)
     this.#input = this.#kernels.region('input', INPUT + INPUT_MARGIN)
     this.#table = openBlobTable(options.table)
-    this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels })
+    this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels, places: this.#places })
   }
 
   /** Everything that is wrong with one file is its result; a rejection ends the backup. */
@@ -46,9 +48,14 @@ export class FileStorer {
     }
   }
 
-  /** Takes the memory of a pack that is stored, for the next one. */
-  reuse(buffer: SharedArrayBuffer): void {
-    this.#assembler.reuse(buffer)
+  /** What the bytes of packs are views of. */
+  get memory(): SharedArrayBuffer {
+    return this.#kernels.memory.buffer
+  }
+
+  /** Of `PackPlaces`. */
+  get places(): SharedArrayBuffer {
+    return this.#places.buffer
   }
 
   finish(): void {

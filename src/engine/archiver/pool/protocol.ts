@@ -1,5 +1,4 @@
 import type { MasterKey } from '../../format/master-key.ts'
-import type { PackedBlob } from '../../format/pack-header.ts'
 import { MAX_CHUNK } from '../../kernels/chunker.ts'
 import type { FileState } from '../file-store.ts'
 
@@ -49,14 +48,134 @@ export type FileResult =
   /** The file cannot be read: what the system says. */
   | { readonly kind: 'failed'; readonly message: string; readonly errno: string | undefined }
 
+// Of many small files: a few arrays for a whole job. An object for each file, with numbers of 64 bits and buffers of its own, takes
+// longer to clone than a small file to store; and of a buffer that is part of a pool the whole pool is cloned.
+
+export interface EncodedJobs {
+  /** One after the other. */
+  readonly paths: Uint8Array
+  /** `JOB_NUMBERS` for each file. */
+  readonly numbers: Float64Array
+  /** Of those that have one, by their index. */
+  readonly states: readonly (readonly [file: number, state: FileState])[]
+}
+
+export interface EncodedResults {
+  /** One after the other. */
+  readonly ids: Uint8Array
+  /** `RESULT_NUMBERS` for each file. */
+  readonly numbers: Float64Array
+  /** `STATE_FIELDS` for each file. */
+  readonly states: BigInt64Array
+  /** What is not stored, by its index. */
+  readonly others: readonly (readonly [file: number, result: Exclude<FileResult, { kind: 'stored' }>])[]
+}
+
+const JOB_NUMBERS = 6
+const RESULT_NUMBERS = 4
+const STATE_FIELDS = ['dev', 'ino', 'mode', 'nlink', 'uid', 'gid', 'size', 'mtimeNs', 'ctimeNs'] as const
+/** Where there is no descriptor, or nothing to go on with. */
+const NONE = -1
+
+export function encodeJobs(files: readonly FileJob[]): EncodedJobs {
+  const paths = new Uint8Array(files.reduce((sum, { path }) => sum + path.length, 0))
+  const numbers = new Float64Array(JOB_NUMBERS * files.length)
+  const states: [number, FileState][] = []
+  let end = 0
+  for (const [i, { path, descriptor = NONE, from, size, state, limit, asksVeto }] of files.entries()) {
+    paths.set(path, end)
+    end += path.length
+    numbers.set([path.length, descriptor, from, size, limit, asksVeto ? 1 : 0], JOB_NUMBERS * i)
+    if (state !== undefined) states.push([i, state])
+  }
+  return { paths, numbers, states }
+}
+
+export function decodeJobs({ paths, numbers, states }: EncodedJobs): FileJob[] {
+  const stateOf = new Map(states)
+  const files: FileJob[] = []
+  let end = 0
+  for (let at = 0; at < numbers.length; at += JOB_NUMBERS) {
+    const start = end
+    end += numbers[at]!
+    const descriptor = numbers[at + 1]!
+    files.push({
+      path: paths.subarray(start, end),
+      descriptor: descriptor === NONE ? undefined : descriptor,
+      from: numbers[at + 2]!,
+      size: numbers[at + 3]!,
+      limit: numbers[at + 4]!,
+      asksVeto: numbers[at + 5] === 1,
+      state: stateOf.get(files.length),
+    })
+  }
+  return files
+}
+
+export function encodeResults(results: readonly FileResult[]): EncodedResults {
+  const ids = new Uint8Array(results.reduce((sum, one) => sum + (one.kind === 'stored' ? one.ids.length : 0), 0))
+  const numbers = new Float64Array(RESULT_NUMBERS * results.length)
+  const states = new BigInt64Array(STATE_FIELDS.length * results.length)
+  const others: [number, Exclude<FileResult, { kind: 'stored' }>][] = []
+  let end = 0
+  for (const [i, result] of results.entries()) {
+    if (result.kind !== 'stored') {
+      others.push([i, result])
+      continue
+    }
+    ids.set(result.ids, end)
+    end += result.ids.length
+    numbers.set([result.ids.length, result.bytes, result.next ?? NONE, result.changed ? 1 : 0], RESULT_NUMBERS * i)
+    for (const [field, name] of STATE_FIELDS.entries()) states[STATE_FIELDS.length * i + field] = result.state[name]
+  }
+  return { ids, numbers, states, others }
+}
+
+export function decodeResults({ ids, numbers, states, others }: EncodedResults): FileResult[] {
+  const otherOf = new Map(others)
+  const results: FileResult[] = []
+  let end = 0
+  for (let at = 0; at < numbers.length; at += RESULT_NUMBERS) {
+    const file = results.length
+    const start = end
+    end += numbers[at]!
+    const next = numbers[at + 2]!
+    results.push(
+      otherOf.get(file) ?? {
+        kind: 'stored',
+        ids: ids.subarray(start, end),
+        bytes: numbers[at + 1]!,
+        state: decodeState(states, STATE_FIELDS.length * file),
+        changed: numbers[at + 3] === 1,
+        next: next === NONE ? undefined : next,
+      },
+    )
+  }
+  return results
+}
+
+function decodeState(states: BigInt64Array, at: number): FileState {
+  return {
+    // Some file systems use all 64 bits of these.
+    dev: BigInt.asUintN(64, states[at]!),
+    ino: BigInt.asUintN(64, states[at + 1]!),
+    mode: states[at + 2]!,
+    nlink: states[at + 3]!,
+    uid: states[at + 4]!,
+    gid: states[at + 5]!,
+    size: states[at + 6]!,
+    mtimeNs: states[at + 7]!,
+    ctimeNs: states[at + 8]!,
+  }
+}
+
 export type ToWorker =
-  | { readonly kind: 'store'; readonly job: number; readonly files: readonly FileJob[] }
+  | { readonly kind: 'store'; readonly job: number; readonly files: EncodedJobs }
   | { readonly kind: 'finish' }
-  /** A pack of this worker is stored: it may make another, in the same memory. */
-  | { readonly kind: 'stored'; readonly buffer: SharedArrayBuffer }
 
 export type FromWorker =
-  | { readonly kind: 'ready' }
+  /** `memory` is where its packs will be, `places` the buffer of `PackPlaces`. */
+  | { readonly kind: 'ready'; readonly memory: SharedArrayBuffer; readonly places: SharedArrayBuffer }
   /** Sent as soon as it is known where the next job can begin, before the blobs up to there are stored; `file` counts those of the job. */
   | {
       readonly kind: 'continue'
@@ -66,11 +185,14 @@ export type FromWorker =
       readonly limit: number
       readonly state: FileState
     }
-  | { readonly kind: 'done'; readonly job: number; readonly results: readonly FileResult[] }
+  | { readonly kind: 'done'; readonly job: number; readonly results: EncodedResults }
+  /** `header` is what `encodePackHeader` makes of the blobs. The bytes stay until the place is released. */
   | {
       readonly kind: 'pack'
       readonly id: string
-      readonly blobs: readonly PackedBlob[]
-      readonly bytes: Uint8Array<SharedArrayBuffer>
+      readonly header: Uint8Array
+      readonly place: number
+      readonly offset: number
+      readonly length: number
     }
   | { readonly kind: 'finished' }

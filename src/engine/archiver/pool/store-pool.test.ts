@@ -9,6 +9,7 @@ import { namesOf, POLYNOMIAL, snapshotOf, testRepository, through } from '../../
 import { EngineError } from '../../error.ts'
 import { encodeTree } from '../../format/tree.ts'
 import { createChunker } from '../../kernels/chunker.ts'
+import { PUBLIC_ONLY } from '../../process-library.ts'
 import { BlobWriter } from '../../repository/blob-writer.ts'
 import { loadIndex } from '../../repository/load-index.ts'
 import { readBlob } from '../../repository/read-blob.ts'
@@ -16,6 +17,7 @@ import type { IndexedRepository, Repository } from '../../repository/repository.
 import { writeSnapshot } from '../../repository/snapshots.ts'
 import { withFaults } from '../../storage/faults.ts'
 import { localStorage } from '../../storage/local.ts'
+import type { Storage } from '../../storage/storage.ts'
 import { adaptiveFileStore } from '../adaptive-file-store.ts'
 import { type ArchiveProblem, type ArchiveResult, archive } from '../archive.ts'
 import { type ArchiveIntoOptions, archiveInto } from '../archive-into.ts'
@@ -73,6 +75,26 @@ async function store(
 }
 
 /** Of the folder itself: those above it belong to everybody, and change. */
+/** Makes a snapshot of what was stored. */
+async function publish({ repository, result }: Stored): Promise<void> {
+  await using writer = new BlobWriter(repository)
+  const { id } = await writer.save('tree', encodeTree(result.nodes))
+  await writer.finish()
+  await writeSnapshot(repository, snapshotOf(id))
+}
+
+function forwarded(storage: Storage): Storage {
+  return {
+    location: storage.location,
+    read: (...args) => storage.read(...args),
+    write: (...args) => storage.write(...args),
+    create: () => storage.create(),
+    list: (...args) => storage.list(...args),
+    size: (...args) => storage.size(...args),
+    remove: (...args) => storage.remove(...args),
+  }
+}
+
 function treeOf({ result }: Stored): string {
   return result.targets[0]!.node!.subtree!
 }
@@ -135,17 +157,71 @@ describe('StorePool', () => {
     assert.equal(dataBlobs(repository), 40)
   })
 
+  it('stores the same with documented interfaces of the runtime alone', { skip: withoutRestic() }, async () => {
+    using folder = temporaryFolder()
+    makeTree(`${folder.path}/tree`)
+    const expected = await store(await testRepository(), `${folder.path}/tree`, 2)
+    process.env[PUBLIC_ONLY] = '1'
+    try {
+      const location = `${folder.path}/repository`
+      const plain = await testRepository({ storage: localStorage(location) })
+      const stored = await store(plain, `${folder.path}/tree`, 2)
+      assert.equal(treeOf(stored), treeOf(expected))
+      await publish(stored)
+      expectClean(location)
+    } finally {
+      delete process.env[PUBLIC_ONLY]
+    }
+  })
+
+  it('waits for a storage that is slower than its threads', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    mkdirSync(root)
+    for (let i = 0; i < 60; i++) writeFileSync(`${root}/${i}`, randomBytes(1500 * KIB, i))
+    const plain = await testRepository()
+    const { storage } = plain
+    const slow: Storage = {
+      ...forwarded(storage),
+      async write(...args) {
+        if (args[0].type === 'pack') await new Promise((resolve) => setTimeout(resolve, 150))
+        return storage.write(...args)
+      },
+    }
+    const { repository } = await store(through(plain, slow), root, 2)
+    assert.equal(dataBlobs(repository), dataBlobs((await store(await testRepository(), root, 'inline')).repository))
+  })
+
+  it('ends although its threads wait for a storage that never answers', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    mkdirSync(root)
+    for (let i = 0; i < 90; i++) writeFileSync(`${root}/${i}`, randomBytes(1500 * KIB, i))
+    const plain = await testRepository()
+    const controller = new AbortController()
+    let stuck = 0
+    const dead: Storage = {
+      ...forwarded(plain.storage),
+      async write(name, content, signal) {
+        if (name.type !== 'pack') return plain.storage.write(name, content, signal)
+        stuck++
+        // Both threads have filled every place they have by then.
+        if (stuck === 2) setTimeout(() => controller.abort(new Error('enough')), 1500)
+        controller.signal.throwIfAborted()
+        await new Promise((_resolve, reject) => controller.signal.addEventListener('abort', reject))
+      },
+    }
+    await assert.rejects(store(through(plain, dead), root, 2, { signal: controller.signal }), /enough/)
+    assert.ok(stuck >= 2)
+  })
+
   it('makes a repository that restic reads without a complaint', { skip: withoutRestic() }, async () => {
     using folder = temporaryFolder()
     makeTree(`${folder.path}/tree`)
     for (const version of [1, 2] as const) {
       const location = `${folder.path}/repository-${version}`
       const plain = await testRepository({ storage: localStorage(location), version })
-      const { repository, result } = await store(plain, `${folder.path}/tree`, 2)
-      await using writer = new BlobWriter(repository)
-      const { id } = await writer.save('tree', encodeTree(result.nodes))
-      await writer.finish()
-      await writeSnapshot(repository, snapshotOf(id))
+      await publish(await store(plain, `${folder.path}/tree`, 2))
       expectClean(location)
     }
   })

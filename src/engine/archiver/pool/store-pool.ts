@@ -1,14 +1,25 @@
 import { closeSync } from 'node:fs'
 import { EngineError } from '../../error.ts'
 import type { BlobId, PackId } from '../../format/id.ts'
+import { parsePackHeader } from '../../format/pack-header.ts'
 import { createBlobTable } from '../../kernels/blob-table.ts'
 import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
+import { PackPlaces } from '../../repository/pack-assembler.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
 import { Threads } from '../../threads.ts'
 import { type FileState, type FileStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
-import { type FileJob, type FileResult, type FromWorker, INPUT, type ToWorker, type WorkerSetUp } from './protocol.ts'
+import {
+  decodeResults,
+  encodeJobs,
+  type FileJob,
+  type FileResult,
+  type FromWorker,
+  INPUT,
+  type ToWorker,
+  type WorkerSetUp,
+} from './protocol.ts'
 
 /** A job is closed at either: enough work to be worth a message, little enough to spread over threads. */
 const BATCH_FILES = 128
@@ -51,6 +62,9 @@ interface Thread {
   readonly number: number
   /** Pieces of each job under way, by its number. */
   readonly jobs: Map<number, readonly Piece[]>
+  /** Once it is ready: where its packs are, and which of them are still to be stored. */
+  memory: SharedArrayBuffer | undefined
+  places: PackPlaces | undefined
   finished: boolean
 }
 
@@ -100,7 +114,7 @@ export class StorePool implements FileStore, AsyncDisposable {
       onFailure: (error) => this.#fail(error),
     })
     for (let number = 0; number < this.#running.count; number++) {
-      this.#threads.push({ number, jobs: new Map(), finished: false })
+      this.#threads.push({ number, jobs: new Map(), memory: undefined, places: undefined, finished: false })
     }
     signal?.addEventListener('abort', this.#onAbort)
     if (signal?.aborted) this.#onAbort()
@@ -144,6 +158,8 @@ export class StorePool implements FileStore, AsyncDisposable {
     if (this.#failure) return
     switch (message.kind) {
       case 'ready':
+        thread.memory = message.memory
+        thread.places = new PackPlaces(message.places)
         return
       case 'continue':
         this.#goOn(thread.jobs.get(message.job)!, message)
@@ -151,7 +167,7 @@ export class StorePool implements FileStore, AsyncDisposable {
       case 'done': {
         const pieces = thread.jobs.get(message.job)!
         thread.jobs.delete(message.job)
-        for (const [i, piece] of pieces.entries()) this.#complete(piece, message.results[i]!)
+        for (const [i, result] of decodeResults(message.results).entries()) this.#complete(pieces[i]!, result)
         this.#handOut()
         return
       }
@@ -164,13 +180,12 @@ export class StorePool implements FileStore, AsyncDisposable {
     }
   }
 
-  #savePack(thread: Thread, { id, blobs, bytes }: Extract<FromWorker, { kind: 'pack' }>): void {
-    const { buffer } = bytes
+  #savePack(thread: Thread, message: Extract<FromWorker, { kind: 'pack' }>): void {
+    const { id, header, place, offset, length } = message
+    const blobs = parsePackHeader(Buffer.from(header.buffer, header.byteOffset, header.length))
     const saving: Promise<void> = this.#options.writer
-      .savePack({ id: id as PackId, blobs, bytes })
-      .then(() => {
-        if (!this.#failure) this.#running.post(thread.number, { kind: 'stored', buffer })
-      })
+      .savePack({ id: id as PackId, blobs, bytes: new Uint8Array(thread.memory!, offset, length) })
+      .then(() => thread.places!.release(place))
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#packs.delete(saving))
     this.#packs.add(saving)
@@ -234,7 +249,7 @@ export class StorePool implements FileStore, AsyncDisposable {
     if (pieces.length === 0) return
     const job = this.#jobNumber++
     thread.jobs.set(job, pieces)
-    this.#running.post(thread.number, { kind: 'store', job, files: pieces.map((piece) => piece.job) })
+    this.#running.post(thread.number, { kind: 'store', job, files: encodeJobs(pieces.map((piece) => piece.job)) })
   }
 
   /**

@@ -1,12 +1,17 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { encodePackHeader } from '../../format/pack-header.ts'
 import { selfTest } from '../../kernels/self-test.ts'
 import { reportFailure } from '../../threads.ts'
 import type { Veto } from '../file-store.ts'
 import { FileStorer } from './file-storer.ts'
-import type { FileResult, FromWorker, ToWorker, WorkerSetUp } from './protocol.ts'
-
-/** Packs that are complete and not stored: with more, the worker waits. Each takes its memory, beside the one being filled. */
-const PACKS_UNDER_WAY = 1
+import {
+  decodeJobs,
+  encodeResults,
+  type FileResult,
+  type FromWorker,
+  type ToWorker,
+  type WorkerSetUp,
+} from './protocol.ts'
 
 /**
  * What the program of a thread of `StorePool` calls. Functions cannot be handed to a thread: who needs a veto has a
@@ -17,35 +22,27 @@ export function runStoreWorker(veto?: Veto): void {
   const send = (message: FromWorker) => port.postMessage(message)
   let job = -1
   let file = -1
-  let packs = 0
-  let whenPackIsStored: (() => void) | undefined
   let storer: FileStorer
-  const handle = async (message: Extract<ToWorker, { kind: 'store' | 'finish' }>): Promise<void> => {
+  const handle = async (message: ToWorker): Promise<void> => {
     if (message.kind === 'finish') {
       storer.finish()
       send({ kind: 'finished' })
       return
     }
     job = message.job
+    const files = decodeJobs(message.files)
     const results: FileResult[] = []
-    for (file = 0; file < message.files.length; file++) {
-      while (packs > PACKS_UNDER_WAY) {
-        await new Promise<void>((resolve) => {
-          whenPackIsStored = resolve
-        })
-      }
-      results.push(await storer.store(message.files[file]!))
-    }
-    send({ kind: 'done', job, results })
+    for (file = 0; file < files.length; file++) results.push(await storer.store(files[file]!))
+    send({ kind: 'done', job, results: encodeResults(results) })
   }
   try {
     selfTest()
     storer = new FileStorer({
       ...(workerData as WorkerSetUp),
       veto,
-      onPack: ({ id, blobs, bytes }) => {
-        packs += 1
-        send({ kind: 'pack', id, blobs, bytes })
+      onPack: ({ id, blobs, bytes, place }) => {
+        const header = new Uint8Array(encodePackHeader(blobs))
+        send({ kind: 'pack', id, header, place, offset: bytes.byteOffset, length: bytes.length })
       },
       onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state }),
     })
@@ -55,11 +52,7 @@ export function runStoreWorker(veto?: Veto): void {
   }
   let last: Promise<void> = Promise.resolve()
   port.on('message', (message: ToWorker) => {
-    if (message.kind === 'stored') {
-      packs -= 1
-      storer.reuse(message.buffer)
-      whenPackIsStored?.()
-    } else last = last.then(() => handle(message)).catch(reportFailure)
+    last = last.then(() => handle(message)).catch(reportFailure)
   })
-  send({ kind: 'ready' })
+  send({ kind: 'ready', memory: storer.memory, places: storer.places })
 }

@@ -1,13 +1,18 @@
 import { type Cipheriv, createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import type { Kernels } from './kernels.ts'
+import { type BlockCipher, type CounterMode, type OpensslAes, opensslAes } from './openssl-aes.ts'
 import { releaseMemory } from './release-memory.ts'
 
-// Sealing and opening of many messages at once, in the memory of kernels. What is sealed is what `seal` of the master
-// key makes: IV (16), AES-256-CTR of the plaintext, Poly1305 of the ciphertext (16). A cipher for each message costs
-// more than the encryption of a small one, so there is one for all of them:
+// Sealing and opening of many messages in the memory of kernels, in place. What is sealed is what `seal` of the master
+// key makes: IV (16), AES-256-CTR of the plaintext, Poly1305 of the ciphertext (16). Setting up a documented cipher for
+// each message costs more than the encryption of a small one. Where OpenSSL can be called directly there is one context
+// for all, set to a counter each time; otherwise:
 //
 // Writing. One CTR cipher goes on from message to message. Messages begin where a block of its key stream begins, and
 // the counter of that block is the message's IV: what a reader computes from the IV is just what was used.
+//
+// Reading. IVs are anybody's. The counter blocks of a batch of messages go through one ECB cipher, which gives the key
+// streams of all of them. Long messages have a CTR cipher each, which is then as fast.
 //
 // The counter of a writer starts at random, below 2^127. IVs must not repeat under one key, and no counter of a
 // message's blocks may be that of another's. Within a writer both hold because each message, also an empty one, takes
@@ -15,9 +20,6 @@ import { releaseMemory } from './release-memory.ts'
 // which readers refuse, or wrap. Two writers that start at random and use a and b blocks meet with a probability below
 // (a + b) / 2^127; with 2^32 writers and 2^50 blocks (16 PiB) in all, some pair does with one below 2^-44. Random IVs
 // for each message are the same thing with a writer for each message, and so with a higher probability.
-//
-// Reading. IVs are anybody's. The counter blocks of a batch of messages go through one ECB cipher, which gives the key
-// streams of all of them. Long messages have a CTR cipher each, which is then as fast.
 
 /** What the sealing of one repository needs; a master key is that. */
 export interface SealingKeys {
@@ -40,111 +42,83 @@ const MAX_MESSAGES = 4096
 const KEY_STREAM = 256 * 1024
 /** From this length on, a message has a cipher of its own. */
 const LONG_MESSAGE = 16 * 1024
+/** In pieces the memory of one result is still in the cache when the next one takes it. */
 const CIPHER_PIECE = 64 * 1024
 
-/** Seals what is staged, a batch at a time, to places in memory. For one thread. */
-export interface BatchSealer {
+/** Seals messages one after the other. For one thread. */
+export interface Sealer {
   /**
-   * Room for a plaintext of at most `length` bytes, to be filled before `commit`; a further call replaces this one.
-   * May seal what was committed so far.
+   * Seals the `length` bytes of plaintext that lie 16 bytes after `offset`, in place; the sealed message is 32 bytes longer
+   * and begins at `offset`. Returns its end.
    */
-  reserve(length: number): Buffer
-  /**
-   * Takes the first `length` bytes of the room for a message that is to be sealed at `target` in the memory of the
-   * kernels, where it takes up 32 bytes more. It is there after the next `flush`; the place is not to be touched
-   * until then. Returns the end of the place.
-   */
-  commit(length: number, target: number): number
-  /** Seals what was committed and is not sealed yet. */
-  flush(): void
+  seal(offset: number, length: number): number
 }
 
-export interface BatchSealerOptions {
-  /** Length of the longest plaintext. */
-  readonly maxLength: number
-  /** Seal by itself when so many bytes were committed. */
-  readonly batchBytes?: number | undefined
+export interface SealsOptions {
+  /** Documented ciphers alone, for tests of what is done without OpenSSL's own. */
+  readonly publicOnly?: boolean | undefined
+}
+
+export interface SealerOptions extends SealsOptions {
   /** The first IV, 16 bytes, for vectors in tests. Never the same twice with a key. */
   readonly firstIv?: Uint8Array | undefined
 }
 
 /** What a sealer takes of the memory of its kernels. */
-export function sealerMemory({ maxLength, batchBytes = DEFAULT_BATCH }: BatchSealerOptions): number {
-  return batchBytes + maxLength + 3 * 4096 + MAX_MESSAGES * BLOCK
-}
-
-const DEFAULT_BATCH = 1024 * 1024
+export const SEALER_MEMORY = 4096
 
 /** Sets the MAC key of the kernels, which must stay that. */
-export function createBatchSealer(kernels: Kernels, keys: SealingKeys, options: BatchSealerOptions): BatchSealer {
-  const { maxLength, batchBytes = DEFAULT_BATCH, firstIv = randomFirstIv() } = options
+export function createSealer(kernels: Kernels, keys: SealingKeys, options: SealerOptions = {}): Sealer {
+  const { firstIv = randomFirstIv(), publicOnly = false } = options
   const { memory } = kernels
+  const aes = publicOnly ? undefined : opensslAes()
   kernels.setMacKey(keys.macR)
-  const stage = kernels.region('stage', batchBytes + maxLength + BLOCK)
-  const halves = kernels.region('halves of keys', MAX_MESSAGES * BLOCK)
-  const ivs = Buffer.alloc(MAX_MESSAGES * IV_SIZE)
-  const cipher = createCipheriv('aes-256-ctr', keys.encrypt, firstIv)
-  const ivCipher = blockCipher('aes-128-ecb', keys.macK)
-  /** The counter of the first block of the stage: four words, most significant first. */
+  const half = kernels.region('half of a key', BLOCK)
+  const encrypt = aes === undefined ? publicStream(keys, firstIv) : aes.counterMode256(keys.encrypt)
+  const halve = halver(aes, keys)
+  /** The counter of the next message's first block: four words, most significant first. */
   const counter = [0, 4, 8, 12].map((at) => Buffer.from(firstIv).readUInt32BE(at))
-
-  const starts: number[] = []
-  const lengths: number[] = []
-  const targets: number[] = []
-  let staged = 0
-  let reserved = 0
   /** The cipher and the counter agree on where they are. A failure in between would make messages nobody can open. */
   let inStep = true
-
-  const flush = (): void => {
-    if (!inStep) throw new Error('Cannot seal: an earlier batch failed half-way')
-    const count = starts.length
-    if (count === 0) return
-    inStep = false
-    const ciphertext = cipher.update(stage.bytes.subarray(0, staged))
-    for (let i = 0; i < count; i++) writeCounter(ivs, IV_SIZE * i, counter, starts[i]! / BLOCK)
-    halves.bytes.set(ivCipher.update(ivs.subarray(0, IV_SIZE * count)))
-    for (let i = 0; i < count; i++) {
-      const start = starts[i]!
-      const length = lengths[i]!
-      const target = targets[i]!
-      ivs.copy(memory, target, IV_SIZE * i, IV_SIZE * (i + 1))
-      ciphertext.copy(memory, target + IV_SIZE, start, start + length)
-      kernels.poly1305(target + IV_SIZE, length, halves.offset + BLOCK * i, target + IV_SIZE + length)
-    }
-    releaseMemory(ciphertext)
-    addBlocks(counter, staged / BLOCK)
-    starts.length = 0
-    lengths.length = 0
-    targets.length = 0
-    staged = 0
-    inStep = true
-  }
-
   return {
-    reserve(length) {
-      if (!(length >= 0 && length <= maxLength)) {
-        throw new RangeError(`Cannot stage ${length} bytes: expected at most ${maxLength}`)
-      }
-      if (!inStep || staged >= batchBytes || starts.length === MAX_MESSAGES) flush()
-      reserved = length
-      return stage.bytes.subarray(staged, staged + length)
+    seal(offset, length) {
+      if (!(length >= 0)) throw new RangeError(`Cannot seal ${length} bytes`)
+      kernels.checkPlace(offset, length + OVERHEAD)
+      if (!inStep) throw new Error('Cannot seal: an earlier message failed half-way')
+      inStep = false
+      writeCounter(memory, offset, counter)
+      const iv = memory.subarray(offset, offset + IV_SIZE)
+      const start = offset + IV_SIZE
+      encrypt(iv, memory.subarray(start, start + length))
+      halve(iv, half.bytes)
+      kernels.poly1305(start, length, half.offset, start + length)
+      addBlocks(counter, Math.max(1, Math.ceil(length / BLOCK)))
+      inStep = true
+      return offset + length + OVERHEAD
     },
-    commit(length, target) {
-      if (!(length >= 0 && length <= reserved)) {
-        throw new RangeError(`Cannot commit ${length} bytes: ${reserved} were reserved`)
-      }
-      kernels.checkPlace(target, length + OVERHEAD)
-      starts.push(staged)
-      lengths.push(length)
-      targets.push(target)
-      // What is between messages is encrypted, too, and thrown away.
-      staged += Math.max(1, Math.ceil(length / BLOCK)) * BLOCK
-      reserved = 0
-      return target + length + OVERHEAD
-    },
-    flush,
   }
+}
+
+/** For counters that are each the one before plus the blocks of its message, and only those. */
+function publicStream(keys: SealingKeys, firstIv: Uint8Array): CounterMode {
+  const cipher = createCipheriv('aes-256-ctr', keys.encrypt, firstIv)
+  const padding = Buffer.alloc(BLOCK)
+  return (_iv, bytes) => {
+    for (let at = 0; at < bytes.length; at += CIPHER_PIECE) {
+      const ciphertext = cipher.update(bytes.subarray(at, at + CIPHER_PIECE))
+      bytes.set(ciphertext, at)
+      releaseMemory(ciphertext)
+    }
+    const pad = Math.max(1, Math.ceil(bytes.length / BLOCK)) * BLOCK - bytes.length
+    if (pad > 0) cipher.update(padding.subarray(0, pad))
+  }
+}
+
+/** Writes the half of a one-time key that belongs to an IV. */
+function halver(aes: OpensslAes | undefined, keys: SealingKeys): BlockCipher {
+  if (aes !== undefined) return aes.blocks128(keys.macK)
+  const cipher = blockCipher('aes-128-ecb', keys.macK)
+  return (iv, half) => half.set(cipher.update(iv))
 }
 
 export interface SealedPlace {
@@ -167,9 +141,40 @@ export interface BatchOpener {
 export const OPENER_MEMORY = KEY_STREAM + MAX_MESSAGES * BLOCK
 
 /** Sets the MAC key of the kernels, which must stay that. */
-export function createBatchOpener(kernels: Kernels, keys: SealingKeys): BatchOpener {
-  const { memory } = kernels
+export function createBatchOpener(kernels: Kernels, keys: SealingKeys, options: SealsOptions = {}): BatchOpener {
+  const aes = options.publicOnly ? undefined : opensslAes()
   kernels.setMacKey(keys.macR)
+  return aes === undefined ? publicOpener(kernels, keys) : opensslOpener(kernels, keys, aes)
+}
+
+function opensslOpener(kernels: Kernels, keys: SealingKeys, aes: OpensslAes): BatchOpener {
+  const { memory } = kernels
+  const half = kernels.region('half of a key', BLOCK)
+  const halve = halver(aes, keys)
+  const decrypt = aes.counterMode256(keys.encrypt)
+  return {
+    open(places) {
+      for (const { offset, length } of places) kernels.checkPlace(offset, length)
+      const failed: number[] = []
+      for (const [i, { offset, length }] of places.entries()) {
+        const start = offset + IV_SIZE
+        const end = offset + length - MAC_SIZE
+        if (length < OVERHEAD || kernels.zeroEnd(offset, start) === start) {
+          failed.push(i)
+          continue
+        }
+        const iv = memory.subarray(offset, start)
+        halve(iv, half.bytes)
+        if (kernels.isAuthentic(start, end - start, half.offset, end)) decrypt(iv, memory.subarray(start, end))
+        else failed.push(i)
+      }
+      return failed
+    },
+  }
+}
+
+function publicOpener(kernels: Kernels, keys: SealingKeys): BatchOpener {
+  const { memory } = kernels
   const keyStream = kernels.region('key stream', KEY_STREAM)
   const halves = kernels.region('halves of keys', MAX_MESSAGES * BLOCK)
   const ivs = Buffer.alloc(MAX_MESSAGES * IV_SIZE)
@@ -197,7 +202,6 @@ export function createBatchOpener(kernels: Kernels, keys: SealingKeys): BatchOpe
         failed.push(i)
       } else if (length >= LONG_MESSAGE) {
         const cipher = createDecipheriv('aes-256-ctr', encrypt, memory.subarray(offset, start))
-        // In pieces: the memory of one is still in the cache when the next one takes it.
         for (let at = start; at < start + length; at += CIPHER_PIECE) {
           const plaintext = cipher.update(memory.subarray(at, Math.min(at + CIPHER_PIECE, start + length)))
           plaintext.copy(memory, at)
@@ -256,18 +260,16 @@ function randomFirstIv(): Buffer {
   }
 }
 
-/** Writes the counter plus a number of blocks below 2^32. */
-function writeCounter(to: Buffer, at: number, counter: readonly number[], blocks: number): void {
+function writeCounter(to: Buffer, at: number, counter: readonly number[]): void {
+  for (let word = 0; word < 4; word++) to.writeUInt32BE(counter[word]!, at + 4 * word)
+}
+
+/** Adds a number of blocks below 2^32. */
+function addBlocks(counter: number[], blocks: number): void {
   let carry = blocks
   for (let word = 3; word >= 0; word--) {
     const sum = counter[word]! + carry
-    to.writeUInt32BE(sum >>> 0, at + 4 * word)
+    counter[word] = sum >>> 0
     carry = sum > 0xffffffff ? 1 : 0
   }
-}
-
-function addBlocks(counter: number[], blocks: number): void {
-  const sum = Buffer.alloc(IV_SIZE)
-  writeCounter(sum, 0, counter, blocks)
-  for (let word = 0; word < 4; word++) counter[word] = sum.readUInt32BE(4 * word)
 }
