@@ -72,6 +72,20 @@ export async function checkApplication(options: CheckApplicationOptions): Promis
   return checks
 }
 
+/** Whether anything answers there, be it to say that it is unwell. */
+export async function isAnswering(url: string, signal: AbortSignal): Promise<boolean> {
+  for (const address of addressesOf(new URL(url))) {
+    try {
+      const response = await request(address, new URL(url).host, signal)
+      await response.body?.cancel()
+      return true
+    } catch {
+      signal.throwIfAborted() // otherwise nobody is there
+    }
+  }
+  return false
+}
+
 interface Look {
   readonly passed: boolean
   readonly detail: string
@@ -120,11 +134,7 @@ function addressesOf(url: URL): readonly URL[] {
 
 async function askAt(url: URL, host: string, describe: (body: string) => Look, signal: AbortSignal): Promise<Look> {
   try {
-    const response = await fetch(url, {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
-      headers: { host, 'user-agent': 'holdfast', connection: 'close' },
-      redirect: 'manual',
-    })
+    const response = await request(url, host, signal)
     const body = await readBounded(response)
     if (!response.ok) return { passed: false, detail: `status ${response.status}${said(body)}` }
     return describe(body)
@@ -132,6 +142,14 @@ async function askAt(url: URL, host: string, describe: (body: string) => Look, s
     signal.throwIfAborted()
     return { passed: false, detail: reasonOf(error) }
   }
+}
+
+function request(url: URL, host: string, signal: AbortSignal): Promise<Response> {
+  return fetch(url, {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
+    headers: { host, 'user-agent': 'holdfast', connection: 'close' },
+    redirect: 'manual',
+  })
 }
 
 /** `fetch` hides why behind "fetch failed". */

@@ -1,6 +1,6 @@
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
-import { type ApplicationService, applicationState, serviceSpec } from '../../application/host/application-service.ts'
+import type { ApplicationService } from '../../application/host/application-service.ts'
 import { accountCommands, type WantedAccount } from '../../application/host/make-account.ts'
 import { isSystemdRunning } from '../../application/host/unit-state.ts'
 import { applicationHere } from '../application-here.ts'
@@ -12,6 +12,7 @@ import { type Relocation, relocatePath } from '../restore/relocation.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import { componentRoots } from '../restore/unit-paths.ts'
 import { findNode } from '../snapshot-files.ts'
+import { describeChecks, nameOfService, stateOf } from '../steps/application-steps.ts'
 import type { StepRecord } from '../steps/step-record.ts'
 import { planBoot } from './boot-step.ts'
 import { fileChanges } from './file-changes.ts'
@@ -220,14 +221,7 @@ function commandsOf(config: Config, start: boolean): RecoveryCommand[] {
 }
 
 async function serviceOf(application: ApplicationService, signal: AbortSignal): Promise<RecoveryPlan['service']> {
-  const name = serviceSpec(application) ?? 'the start command'
-  try {
-    return { name, state: await applicationState(application, signal) }
-  } catch (error) {
-    // Its manager is not installed, which is among what is missing.
-    if ((error as { code?: unknown }).code !== 'TOOL_MISSING') throw error
-    return { name, state: undefined }
-  }
+  return { name: nameOfService(application), state: await stateOf(application, signal) }
 }
 
 type Draft = Omit<RecoveryPlan, 'steps'>
@@ -275,10 +269,7 @@ function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
     const { unit, command } = plan.boot
     add('boot', 'Have it started at boot', `pm2 save; ${command?.join(' ') ?? `systemctl enable ${unit}`}`)
   }
-  if (checks !== undefined) {
-    const asked = [checks.health, ...checks.expectLog.map((words) => `"${words}" in the log`), checks.metrics]
-    add('check', 'See that it is healthy', asked.filter((each) => each !== undefined).join(', ') || 'that it runs on')
-  }
+  if (checks !== undefined) add('check', 'See that it is healthy', describeChecks(checks))
   // A run that is gone on with has the steps that it began with.
   if (record === undefined) return planned.map((step) => ({ ...step, state: 'pending' }))
   return record.steps.map(({ id, title, state }) => {

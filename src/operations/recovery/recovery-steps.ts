@@ -2,27 +2,16 @@ import { constants } from 'node:fs'
 import { type FileHandle, lchown, link, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
-import { ApplicationError } from '../../application/error.ts'
-import {
-  type ApplicationService,
-  applicationState,
-  serviceSpec,
-  startApplication,
-  stopApplication,
-} from '../../application/host/application-service.ts'
-import { type ApplicationCheck, checkApplication } from '../../application/host/health.ts'
+import type { ApplicationService } from '../../application/host/application-service.ts'
+import type { ApplicationCheck } from '../../application/host/health.ts'
 import { isWithin } from '../../application/host/host-path.ts'
 import { makeAccount } from '../../application/host/make-account.ts'
 import { neededFolders } from '../../application/host/needed-folders.ts'
 import { runShell } from '../../application/host/run-shell.ts'
-import { forgetInPm2 } from '../../application/host/service.ts'
-import { markLog, readServiceLog } from '../../application/host/service-log.ts'
 import { isEnabled, reloadUnits, setEnabled } from '../../application/host/unit-state.ts'
 import { isWebServerRunning, reloadWebServer, stopWebServer, testWebServer } from '../../application/host/web-server.ts'
-import { type Account, findAccount, groupId } from '../../engine/os/accounts.ts'
+import { findAccount, groupId } from '../../engine/os/accounts.ts'
 import { writeFileDurably } from '../../engine/os/write-file-durably.ts'
-import { accountOf } from '../application-here.ts'
-import { OperationError } from '../error.ts'
 import type { Observer } from '../event.ts'
 import { applyInPlace, type InPlaceReport } from '../restore/apply-in-place.ts'
 import { beforeName } from '../restore/before-name.ts'
@@ -30,6 +19,7 @@ import { presence } from '../restore/plan-in-place.ts'
 import { relocatePath } from '../restore/relocation.ts'
 import { findInterrupted, settleInterrupted } from '../restore/restore-record.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
+import { ApplicationSteps } from '../steps/application-steps.ts'
 import type { Step, StepTools } from '../steps/run-steps.ts'
 import { startAtBoot, startAtBootAsBefore } from './boot-step.ts'
 import { applicationOf, planComponent } from './plan-recovery.ts'
@@ -76,12 +66,21 @@ class RecoverySteps {
   readonly #plan: RecoveryPlan
   readonly #with: RecoverySurroundings
   readonly #config: Config
+  readonly #service: ApplicationSteps
 
   constructor(chosen: ChosenSnapshot, plan: RecoveryPlan, surroundings: RecoverySurroundings) {
     this.#chosen = chosen
     this.#plan = plan
     this.#with = surroundings
     this.#config = surroundings.config.config
+    this.#service = new ApplicationSteps({
+      application: () => this.#application(),
+      config: this.#config,
+      checks: plan.checks,
+      forgetsInPm2: true,
+      withinMs: surroundings.withinMs,
+      onCheck: surroundings.onCheck,
+    })
   }
 
   all(): readonly Step[] {
@@ -111,7 +110,10 @@ class RecoverySteps {
       case 'nginx':
         return { run: ({ signal }) => tellNginx(signal) }
       case 'start':
-        return { run: (tools) => this.#start(tools), undo: ({ signal }) => this.#stopIfStarted(signal) }
+        return {
+          run: (tools) => this.#service.start(tools),
+          undo: ({ signal }) => this.#service.stopIfStarted(signal),
+        }
       case 'boot': {
         const { stamp } = this.#with
         return {
@@ -120,7 +122,7 @@ class RecoverySteps {
         }
       }
       case 'check':
-        return { run: (tools) => this.#check(tools) }
+        return { run: (tools) => this.#service.check(tools) }
       default:
         throw new Error(`no such step: ${kind}`)
     }
@@ -131,17 +133,6 @@ class RecoverySteps {
     return this.#plan.service && applicationOf(this.#config, this.#chosen, this.#plan.relocation)
   }
 
-  /** Whose rights commands have. Where the config names an owner that is not there, nothing runs as root in their place. */
-  #requireOwner(): Account | undefined {
-    const { owner } = this.#config
-    const account = accountOf(this.#config)
-    if (owner === undefined || account !== undefined) return account
-    throw new OperationError('PREFLIGHT', `There is no user ${owner.user}, to whom the application belongs`, {
-      facts: { user: owner.user },
-      hint: 'Add --create-user, or make the account',
-    })
-  }
-
   async #makeAccount(signal: AbortSignal): Promise<string> {
     const { owner } = this.#plan
     if (owner === undefined) return 'there is no owner'
@@ -150,28 +141,13 @@ class RecoverySteps {
     return account === undefined ? owner.user : `${owner.user}, uid ${account.uid}, home ${account.home}`
   }
 
-  async #stop({ facts, note, signal }: StepTools): Promise<string> {
-    const application = this.#application()
+  async #stop(tools: StepTools): Promise<string> {
+    const { facts, note, signal } = tools
     // Noted before anything is stopped: an attempt that was cut off must not make it seem down.
     if (facts.webServerRan === undefined && this.#plan.webServer) {
       await note({ webServerRan: await isWebServerRunning(signal) })
     }
-    if (application === undefined) return 'nothing is known to run'
-    const wasRunning = await this.#isRunning(application, signal)
-    if (facts.wasRunning !== true) await note({ wasRunning })
-    return wasRunning ? this.#stopAgain(signal) : 'nothing of it runs'
-  }
-
-  async #isRunning(application: ApplicationService, signal: AbortSignal): Promise<boolean> {
-    const { manager, account } = application
-    // The account that pm2 belongs to may not be there yet.
-    if (manager === 'pm2' && this.#config.owner !== undefined && account === undefined) return false
-    const state = await applicationState(application, signal)
-    if (state !== undefined) return state === 'running' || state === 'changing'
-    // Nobody keeps an eye on a command: it runs when it answers.
-    const health = this.#config.service?.health
-    if (health === undefined) return false
-    return (await checkApplication({ health, withinMs: 0, signal })).every(({ passed }) => passed)
+    return this.#service.stop(tools)
   }
 
   /** The end of taking back, when all files are as they were. */
@@ -179,10 +155,7 @@ class RecoverySteps {
     if (this.#plan.units) await reloadUnits(signal)
     if (facts.webServerRan === true) await reloadWebServer(signal)
     else if (facts.webServerRan === false) await stopWebServer(signal)
-    const application = this.#application()
-    if (application === undefined || facts.wasRunning !== true) return 'nothing of it ran before'
-    await startApplication(application, signal)
-    return `${this.#plan.service?.name} runs again, as before`
+    return this.#service.startAsBefore({ facts, signal })
   }
 
   async #restore(name: string, tools: StepTools): Promise<string> {
@@ -190,9 +163,8 @@ class RecoverySteps {
     const { relocation, rewrites } = this.#plan
     if ((tools.facts as RestoreFacts).units !== undefined) await this.#takeBack(tools)
     // After a power cut in the middle, an enabled unit has started at boot what is to be replaced.
-    const application = this.#plan.resumes === undefined ? undefined : this.#application()
-    if (application !== undefined && (await this.#isRunning(application, tools.signal))) {
-      await this.#stopAgain(tools.signal)
+    if (this.#plan.resumes !== undefined && (await this.#service.isRunning(tools.signal))) {
+      await this.#service.stopNow(tools.signal)
     }
     const options = { config, relocation, rewrites, stamp, signal: tools.signal }
     const plan = await planComponent(this.#chosen, name, options)
@@ -325,7 +297,7 @@ class RecoverySteps {
 
   async #command(what: 'install' | 'build', signal: AbortSignal): Promise<string> {
     const planned = this.#plan.commands.find((command) => command.what === what)!
-    const account = this.#requireOwner()
+    const account = this.#service.requireOwner()
     const said = await runShell(planned.command, { what, cwd: this.#config.root, account, signal })
     return said.trim().split('\n').at(-1)?.slice(0, 200) || 'done'
   }
@@ -345,75 +317,6 @@ class RecoverySteps {
     await setEnabled(unit.name, facts.wasEnabled, signal)
     return `${unit.name} is ${facts.wasEnabled ? 'enabled' : 'not enabled'}, as before`
   }
-
-  async #start({ facts, note, signal }: StepTools): Promise<string> {
-    this.#requireOwner()
-    const application = this.#application()!
-    // After a power cut in the middle, an enabled unit has started at boot what was not ready.
-    await stopApplication(application, signal)
-    if (facts.log === undefined) await note({ log: [...(await markLog(application, signal))] })
-    await startApplication(application, signal)
-    return `${this.#plan.service?.name} is started`
-  }
-
-  async #stopAgain(signal: AbortSignal): Promise<string> {
-    const application = this.#application()
-    if (application === undefined) return 'it was not started'
-    await stopApplication(application, signal)
-    const { manager, name, account } = application
-    // What pm2 remembers of it is how it was started, not what the ecosystem file says now.
-    if (manager === 'pm2' && name !== undefined) await forgetInPm2(name, { account, signal })
-    return `${this.#plan.service?.name} is stopped`
-  }
-
-  /** A stop command may fail because there is nothing to stop, which must not keep the rest from being put back. */
-  async #stopIfStarted(signal: AbortSignal): Promise<string> {
-    try {
-      return await this.#stopAgain(signal)
-    } catch (error) {
-      if (error instanceof ApplicationError && error.code === 'COMMAND') return error.message
-      throw error
-    }
-  }
-
-  async #check({ factsOf, signal }: StepTools): Promise<string> {
-    const application = this.#application()!
-    const mark = new Map((factsOf('start').log ?? []) as [string, number][])
-    const { checks } = this.#plan
-    // When it was cut off here, the machine may have been started anew since. Of a command nobody can tell.
-    if (serviceSpec(application) !== undefined) await startApplication(application, signal)
-    const results = await checkApplication({
-      ...checks,
-      readLog: (inner) => readServiceLog(application, mark, inner),
-      givenUp: async (inner) => {
-        const state = await applicationState(application, inner)
-        return state === 'failed' || state === 'absent' ? `the service is ${state}` : undefined
-      },
-      withinMs: this.#with.withinMs,
-      onCheck: this.#with.onCheck,
-      signal,
-    })
-    const failed = results.filter(({ passed }) => !passed)
-    const describe = ({ check, subject, detail }: ApplicationCheck) => `${check} ${subject}: ${detail}`
-    if (failed.length > 0) {
-      throw new OperationError(
-        'UNHEALTHY',
-        `The application does not answer as it should: ${failed.map(describe).join('; ')}`,
-        {
-          facts: { failed: failed.map(({ check }) => check) },
-          hint: logHint(application),
-        },
-      )
-    }
-    if (results.length > 0) return results.map(describe).join('; ')
-    const state = await applicationState(application, signal)
-    return state === undefined ? 'nothing says how it is' : `the service is ${state}`
-  }
-}
-
-function logHint({ manager, name, outputFile }: ApplicationService): string {
-  if (manager === 'systemd') return `See \`journalctl -u ${name} -n 50\``
-  return manager === 'pm2' ? `See \`pm2 logs ${name} --lines 50\`` : `See ${outputFile}`
 }
 
 async function tellNginx(signal: AbortSignal): Promise<string> {

@@ -17,6 +17,7 @@ import { applicationHere } from '../application-here.ts'
 import { OperationError } from '../error.ts'
 import type { Observer } from '../event.ts'
 import { type ReplacedPath, takeBack } from '../recovery/take-back.ts'
+import { released } from '../restore/apply-in-place.ts'
 import { beforeName } from '../restore/before-name.ts'
 import { presence } from '../restore/plan-in-place.ts'
 import { stamp as stampOf } from '../restore/restore-in-place.ts'
@@ -33,10 +34,10 @@ import {
 import { isBelow } from '../restore/restore-to-target.ts'
 import { swapUnits } from '../restore/swap-units.ts'
 import { runOperation } from '../run-operation.ts'
+import { ApplicationSteps, describeChecks, nameOfService, stateOf } from '../steps/application-steps.ts'
 import { runSteps, type Step, type StepTools, undoSteps } from '../steps/run-steps.ts'
 import { beginStepRecord, readStepRecord, type StepRecord } from '../steps/step-record.ts'
 import { openWorkFolder } from '../work-folder.ts'
-import { nameOfService, startSteps, stateOf, stopStep } from './application-steps.ts'
 import { chooseDatabase } from './choose-database.ts'
 import type { DatabaseFacts, DatabaseRescuePlan } from './database-plan.ts'
 import { type ExaminedDatabase, examineDatabase } from './examine-database.ts'
@@ -347,6 +348,19 @@ class DatabaseRescue<Options extends Inner> {
   #steps(this: DatabaseRescue<RescueDatabaseOptions>, plan: DatabaseRescuePlan, isReplaced: boolean): readonly Step[] {
     const { config, withinMs } = this.#options
     const application = this.#application
+    const service = new ApplicationSteps({
+      application: () => application,
+      config,
+      checks: config.service,
+      forgetsInPm2: false,
+      withinMs,
+      onCheck: (check) => this.#checks.push(check),
+    })
+    const stop = async (tools: StepTools) => {
+      const stopped = await service.stop(tools)
+      await released([plan.path], tools.signal, ...(application === undefined ? [0] : []))
+      return stopped
+    }
     const examine = async () => {
       if (isReplaced) return 'by the earlier run'
       const found = await this.#find(await this.#look(plan.path))
@@ -354,7 +368,7 @@ class DatabaseRescue<Options extends Inner> {
       return `${found.facts.trouble}: ${found.facts.why}`
     }
     return [
-      stopStep(application, [plan.path]),
+      { id: 'stop', title: 'Stop the application', run: stop, undo: (tools) => service.startAsBefore(tools) },
       { id: 'examine', title: 'Look again, now that nobody writes to it', run: examine },
       {
         id: 'replace',
@@ -364,7 +378,15 @@ class DatabaseRescue<Options extends Inner> {
       },
       ...(application === undefined
         ? []
-        : startSteps({ application, config, withinMs, onCheck: (check) => this.#checks.push(check) })),
+        : [
+            {
+              id: 'start',
+              title: 'Start the application',
+              run: (tools: StepTools) => service.start(tools),
+              undo: ({ signal }: StepTools) => service.stopIfStarted(signal),
+            },
+            { id: 'check', title: 'See that it is healthy', run: (tools: StepTools) => service.check(tools) },
+          ]),
     ]
   }
 
@@ -497,10 +519,6 @@ function stepsOf(
   const what = use === 'snapshot' ? 'the copy of the snapshot' : 'what was recovered'
   const keeps =
     trouble === 'missing' ? 'nothing is there now' : `the original becomes ${aside}, with what lies beside it`
-  const { health, metrics, expectLog = [] } = config.service ?? {}
-  const asked = [health, ...expectLog.map((words) => `"${words}" in the log`), metrics].filter(
-    (each) => each !== undefined,
-  )
   const by = config.service?.manager === 'command' ? config.service : undefined
   const replacing = [
     {
@@ -513,7 +531,7 @@ function stepsOf(
   ]
   const starting = [
     { id: 'start', title: 'Start the application', detail: by?.start ?? service?.name ?? '' },
-    { id: 'check', title: 'See that it is healthy', detail: asked.join(', ') || 'that it runs on' },
+    { id: 'check', title: 'See that it is healthy', detail: describeChecks(config.service) },
   ]
   return [...(resumes ? [] : replacing), ...(service === undefined ? [] : starting)]
 }
