@@ -1,3 +1,4 @@
+import type { RepositoryAccess } from '../operations/access.ts'
 import type { Outcome } from '../operations/event.ts'
 import type { PlanOptions, RelocationRequest } from '../operations/recovery/recover.ts'
 import type { RecoveryPlan } from '../operations/recovery/recovery-plan.ts'
@@ -7,18 +8,12 @@ import { CliError } from './error.ts'
 import type { SnapshotOptions } from './snapshot-options.ts'
 
 /** Options of `restore --full`. */
-export interface RecoveryOptions extends SnapshotOptions {
+export interface RecoveryOptions extends SnapshotOptions, StepsOptions {
   readonly app?: string
   readonly map?: RelocationRequest
   readonly rewrite: readonly string[]
   readonly createUser: boolean
   readonly start: boolean
-  readonly rollback: boolean
-  readonly anew: boolean
-  /** Seconds. */
-  readonly wait: number
-  readonly yes: boolean
-  readonly dryRun: boolean
   readonly verify: boolean
   readonly withoutSecrets: boolean
 }
@@ -28,7 +23,7 @@ export async function recoverApplication(
   name: string | undefined,
   identities: readonly string[],
 ): Promise<Outcome> {
-  const { globals, io, options, screen, signal, style } = invocation
+  const { globals, options, signal } = invocation
   if (!options.yes && !options.dryRun) {
     requireAnswers(
       invocation,
@@ -41,15 +36,7 @@ export async function recoverApplication(
       hint: 'Use --app, --at or the ID of a snapshot',
     })
   }
-  const [
-    { findRepositoryConfig, repositoryAccess },
-    { planRecover, recover },
-    { recoveryPlanJson, recoveryPlanLines, recoveredLines },
-  ] = await Promise.all([
-    import('./repository-access.ts'),
-    import('../operations/recovery/recover.ts'),
-    import('./recovery-text.ts'),
-  ])
+  const { findRepositoryConfig, repositoryAccess } = await import('./repository-access.ts')
   const found = await findRepositoryConfig(invocation)
   const access = await repositoryAccess(invocation, found)
   const app = options.app ?? found?.app
@@ -70,6 +57,34 @@ export async function recoverApplication(
     anew: options.anew,
     signal,
   }
+  return carryOut(invocation, access, request, {
+    verify: options.verify,
+    question: 'Do all of this on this machine?',
+  })
+}
+
+/** Options of whatever is done in the steps of a recovery. */
+export interface StepsOptions {
+  readonly yes: boolean
+  readonly dryRun: boolean
+  readonly rollback: boolean
+  readonly anew: boolean
+  /** Seconds. */
+  readonly wait: number
+}
+
+/** Shows the plan, asks, does it. */
+export async function carryOut(
+  invocation: Invocation<StepsOptions>,
+  access: RepositoryAccess,
+  request: PlanOptions,
+  { verify, question }: { readonly verify: boolean; readonly question: string },
+): Promise<Outcome> {
+  const { globals, io, options, screen, signal, style } = invocation
+  const [{ planRecover, recover }, { recoveryPlanJson, recoveryPlanLines, recoveredLines }] = await Promise.all([
+    import('../operations/recovery/recover.ts'),
+    import('./recovery-text.ts'),
+  ])
   const show = (plan: RecoveryPlan) => {
     screen.live(undefined)
     if (globals.json) return screen.json(recoveryPlanJson(plan))
@@ -88,20 +103,22 @@ export async function recoverApplication(
   }
   const { outcome } = await recover(access, {
     ...request,
-    verify: options.verify,
+    verify,
     withinMs: options.wait * 1000,
     rollback: options.rollback,
     confirm: async (plan) => {
       show(plan)
       // What is missing is refused in any case.
-      return options.yes || isMissing(plan) || confirm(invocation, 'Do all of this on this machine?', false)
+      return options.yes || isMissing(plan) || confirm(invocation, question, false)
     },
-    askRollback:
-      options.yes || !canAsk(invocation)
-        ? undefined
-        : (step) => confirm(invocation, `"${step}" failed. Put back what was there before?`, false),
+    askRollback: rollbackAsker(invocation),
     observe: invocation.observe({ summarise: recoveredLines }),
     signal,
   })
   return outcome === 'declined' ? 'interrupted' : outcome
+}
+
+export function rollbackAsker(invocation: Invocation<StepsOptions>): ((step: string) => Promise<boolean>) | undefined {
+  if (invocation.options.yes || !canAsk(invocation)) return undefined
+  return (step) => confirm(invocation, `"${step}" failed. Put back what was there before?`, false)
 }

@@ -1,3 +1,4 @@
+import { playbookOf } from '../operations/recovery/recover.ts'
 import type { RecoveryPlan } from '../operations/recovery/recovery-plan.ts'
 import type { Relocation } from '../operations/restore/relocation.ts'
 import type { FinishedSummary } from './command.ts'
@@ -24,7 +25,7 @@ export function recoveryPlanLines(plan: RecoveryPlan, options: RecoveryTextOptio
   const time = new Date(plan.time)
   const incomplete = plan.snapshotOutcome === 'incomplete' ? style.yellow(', incomplete') : ''
   return [
-    `${style.bold(`Full recovery of ${escapeText(plan.app)}`)} from snapshot ${shortId(plan.snapshot)}${incomplete}`,
+    `${style.bold(escapeText(titleOf(plan)))} from snapshot ${shortId(plan.snapshot)}${incomplete}`,
     `Made ${formatDate(time)} (${formatRelative(time, now)}) on ${escapeText(plan.host)}; ${counted(plan.files, 'file')}, ${formatBytes(plan.bytes)}`,
     ...(plan.resumes === undefined
       ? []
@@ -46,6 +47,13 @@ export function recoveryPlanLines(plan: RecoveryPlan, options: RecoveryTextOptio
   ]
 }
 
+function titleOf({ app, part, components }: RecoveryPlan): string {
+  if (part === undefined) return `Full recovery of ${app}`
+  return part.kind === 'secrets'
+    ? `The secrets of ${app}`
+    : `${components.map(({ name }) => name).join(', ')} of ${app}`
+}
+
 function relocationLines({ root, user, group, ports }: Relocation): string[] {
   const changes = [
     ...(root === undefined ? [] : [`root ${root.from} → ${root.to}`]),
@@ -56,11 +64,13 @@ function relocationLines({ root, user, group, ports }: Relocation): string[] {
   return changes.length === 0 ? [] : [`Different here: ${escapeText(changes.join(', '))}`]
 }
 
-function commandLines({ commands }: RecoveryPlan, style: Style): string[] {
+function commandLines({ commands, configFrom }: RecoveryPlan, style: Style): string[] {
   if (commands.length === 0) return []
   return [
     '',
-    style.bold('Commands that are run, as the config in the snapshot says'),
+    style.bold(
+      `Commands that are run, as ${configFrom === 'snapshot' ? 'the config in the snapshot' : 'your config'} says`,
+    ),
     ...commands.map(({ what, command, user }) => {
       const as = user === 'root' ? style.yellow('as root') : `as ${escapeText(user)}`
       return `  ${what}, ${as}: ${escapeText(command)}`
@@ -150,6 +160,7 @@ function findingLines(
 export function recoveryPlanJson(plan: RecoveryPlan) {
   return {
     message_type: 'plan',
+    ...(plan.part === undefined ? {} : { playbook: playbookOf(plan.part) }),
     snapshot_id: plan.snapshot,
     time: plan.time,
     app: plan.app,
@@ -175,6 +186,7 @@ export function recoveryPlanJson(plan: RecoveryPlan) {
     config_file: plan.configFile,
     password_file: plan.passwordFile,
     account_commands: plan.accountCommands,
+    config_from: plan.configFrom,
     commands: plan.commands,
     service: plan.service,
     unit: plan.unit,
@@ -203,13 +215,14 @@ export function recoveredLines(summary: FinishedSummary): string[] {
     snapshot_id: string
     files_restored: number
     bytes_restored: number
+    components?: readonly string[]
     steps: readonly { title: string; milliseconds: number }[]
     kept: readonly { before: string }[]
   }
   const all = facts.steps.reduce((sum, { milliseconds }) => sum + milliseconds, 0)
   return [
     '',
-    `${escapeText(facts.app)} is back from snapshot ${shortId(facts.snapshot_id)}: ${counted(facts.steps.length, 'step')} in ${formatDuration(all)}`,
+    `${escapeText(facts.components === undefined ? facts.app : `${facts.components.join(', ')} of ${facts.app}`)} is back from snapshot ${shortId(facts.snapshot_id)}: ${counted(facts.steps.length, 'step')} in ${formatDuration(all)}`,
     ...(facts.kept.length === 0
       ? []
       : [

@@ -98,7 +98,7 @@ export async function liveExample(components: Record<string, unknown> = {}): Pro
       return Number(/^devrel_last_committed_id (\d+)$/m.exec(metrics)?.[1])
     },
     async [Symbol.asyncDispose]() {
-      if (server.exitCode === null) {
+      if (server.exitCode === null && server.signalCode === null) {
         server.kill('SIGKILL')
         await once(server, 'exit')
       }

@@ -1,27 +1,31 @@
 import { resolve } from 'node:path'
-import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { Config } from '../../application/config/config.ts'
-import type { RepositoryAccess } from '../../operations/access.ts'
+import { type Command, Option } from 'commander'
 import type { Outcome } from '../../operations/event.ts'
-import type { DatabaseRescuePlan } from '../../operations/rescue/database-plan.ts'
-import { canAsk, confirm, requireAnswers } from '../ask.ts'
-import { addCommand, type CommandModule, type Invocation } from '../command.ts'
+import { addCommand, type CommandDescription, type CommandModule, collect, type Invocation } from '../command.ts'
+import { parseAt } from '../moment.ts'
+import { type RecoveryOptions, recoverApplication } from '../recover-application.ts'
+import { addServerOptions, addStepsOptions } from '../recovery-options.ts'
+import {
+  type DatabaseOptions,
+  type RescueOptions,
+  type RestoringOptions,
+  replaceDatabase,
+  requireConsent,
+  restartService,
+  restorePart,
+  surroundings,
+} from '../rescue-application.ts'
 
-interface RescueOptions {
-  readonly app?: string
-  readonly yes: boolean
-  readonly dryRun: boolean
-  readonly rollback: boolean
-  readonly anew: boolean
-  /** Seconds. */
-  readonly wait: number
+interface ComponentOptions extends RestoringOptions {
+  readonly install: boolean
 }
 
-interface DatabaseOptions extends RescueOptions {
-  readonly prefer?: 'recovered' | 'snapshot'
-}
+type ServerOptions = Omit<RecoveryOptions, 'host' | 'tag'> & { readonly identity: readonly string[] }
 
 const EXITS = ['no-repository', 'locked', 'wrong-password'] as const
+
+const GOES_ON =
+  'What it does is noted step by step. When it is cut off or a step fails, the same command goes on where it stopped. When the application is not healthy afterwards you are asked whether what was there before is to come back; with --rollback it does.'
 
 export const rescueCommand: CommandModule = {
   name: 'rescue',
@@ -32,109 +36,157 @@ export const rescueCommand: CommandModule = {
       summary: 'help an application that is in trouble',
       description:
         'Looks first, says what it found and what it would do, and asks before it does it. Nothing is deleted: what is replaced is kept, and its place is said.\n\nWorks without a config, too: name the repository (-r), and the config is read out of the newest snapshot.',
-      examples: [{ run: 'holdfast rescue database', does: 'A database is damaged' }],
-      exits: EXITS,
-    })
-    const database = addCommand(rescue, {
-      usage: 'database [path]',
-      topic: 'restore',
-      summary: 'put a sound database in the place of a damaged one',
-      description:
-        'Looks at the databases of the application through private copies, recovers what can be recovered of a damaged one, and counts it, table by table, against the newest snapshot with a sound copy. What loses fewer rows takes its place; --prefer overrides that. The application is stopped for it and started again, and asked how it is. The damaged file is only read. It is kept as NAME.corrupt-TIME, with the -wal, -shm and -journal beside it.\n\n' +
-        'A sound database is compared as well: a write-ahead log that was lost shows only in rows that the snapshot has and the database lacks.\n\n' +
-        'When the application is not healthy afterwards you are asked whether the original is to come back; with --rollback it does. A rescue that was cut off after the database was replaced goes on when it is run again.\n\n' +
-        'With --json: a plan object, then step objects and a summary with database, trouble, used, tables, rows_lost, time_lost, original.',
-      arguments: { path: 'the file of the database; without it all are looked at' },
       examples: [
-        { run: 'holdfast rescue database --dry-run', does: 'Only look' },
-        { run: 'holdfast rescue database /opt/app/data/auth.db --prefer snapshot', does: 'The copy of the snapshot' },
-        { run: 'holdfast rescue database --yes --rollback', does: 'Unattended' },
-        { run: 'holdfast -r /mnt/backup -p password rescue database', does: 'The config is gone' },
+        { run: 'holdfast rescue service', does: 'It is down, and nothing else is known' },
+        { run: 'holdfast rescue database', does: 'A database is damaged' },
+        { run: 'holdfast rescue component config', does: 'A change of the configuration was bad' },
       ],
       exits: EXITS,
     })
-    addRescueOptions(database)
+    const add = (description: Omit<CommandDescription, 'topic' | 'exits'>) =>
+      addCommand(rescue, { ...description, topic: 'restore', exits: EXITS })
+
+    addRescueOptions(
+      add({
+        usage: 'service',
+        summary: 'restart the application, and see that it is healthy',
+        description:
+          'Stops it if it runs, starts it as the config says (systemd, PM2 or a command), waits until its health check passes, its log says what is expected and its metrics answer. Needs no repository. No file is touched.\n\n' +
+          'Refused while a recovery or a rescue is not at its end, for the files may be half replaced. With --rollback, one that did not run before is stopped again when it is not healthy.\n\n' +
+          'With --json: a plan object, then step objects and a summary with service, steps, checks.',
+        examples: [
+          { run: 'holdfast rescue service', does: 'Look, ask, restart' },
+          { run: 'holdfast rescue service --yes --wait 120', does: 'Unattended, with more patience' },
+        ],
+      }),
+    ).action(context.action<RescueOptions>(service))
+
+    addRescueOptions(
+      add({
+        usage: 'database [path]',
+        summary: 'put a sound database in the place of a damaged one',
+        description:
+          'Looks at the databases of the application through private copies, recovers what can be recovered of a damaged one, and counts it, table by table, against the newest snapshot with a sound copy. What loses fewer rows takes its place; --prefer overrides that. The application is stopped for it and started again, and asked how it is. The damaged file is only read. It is kept as NAME.corrupt-TIME, with the -wal, -shm and -journal beside it.\n\n' +
+          'A sound database is compared as well: a write-ahead log that was lost shows only in rows that the snapshot has and the database lacks.\n\n' +
+          'When the application is not healthy afterwards you are asked whether the original is to come back; with --rollback it does. A rescue that was cut off after the database was replaced goes on when it is run again.\n\n' +
+          'With --json: a plan object, then step objects and a summary with database, trouble, used, tables, rows_lost, time_lost, original.',
+        arguments: { path: 'the file of the database; without it all are looked at' },
+        examples: [
+          { run: 'holdfast rescue database --dry-run', does: 'Only look' },
+          { run: 'holdfast rescue database /opt/app/data/auth.db --prefer snapshot', does: 'The copy of the snapshot' },
+          { run: 'holdfast rescue database --yes --rollback', does: 'Unattended' },
+          { run: 'holdfast -r /mnt/backup -p password rescue database', does: 'The config is gone' },
+        ],
+      }),
+    )
       .addOption(new Option('--prefer <copy>', 'which copy takes its place').choices(['recovered', 'snapshot']))
-      .action(context.action<DatabaseOptions>(rescueDatabaseHere))
+      .action(context.action<DatabaseOptions>(database))
+
+    addRestoringOptions(
+      add({
+        usage: 'component <name...>',
+        summary: 'roll back one component, or several, to a snapshot',
+        description:
+          'Each named component as it was in the newest snapshot that has all of them whole and is not known to be damaged; --snapshot and --at take another. The application is stopped, the components are staged beside their places, checked and put there in one step each, then it is started and asked how it is. What was there is kept as NAME.before-TIME. Units and sites are made known to systemd and nginx; a component of nginx alone stops nothing.\n\n' +
+          `${GOES_ON}\n\n` +
+          'The plan says which files change. When none does, it names the newest snapshot that has them otherwise. Only what the config of this machine names is replaced.\n\n' +
+          'With --json: a plan object, then step objects and a summary with components, snapshot_id, steps, checks, kept.',
+        arguments: { name: 'as the config names it: see `holdfast status`' },
+        examples: [
+          { run: 'holdfast rescue component config --dry-run', does: 'What would change' },
+          { run: 'holdfast rescue component config nginx', does: 'A change of the configuration was bad' },
+          { run: 'holdfast rescue component code --install --at "2026-11-01 14:30"', does: 'A deploy was bad' },
+          { run: 'holdfast rescue component data --yes --rollback', does: 'Unattended' },
+        ],
+      }),
+    )
+      .option('--install', 'also run the install and build commands of the config', false)
+      .option('--without-secrets', 'go on when the secrets cannot be unsealed; the live ones stay', false)
+      .action(context.action<ComponentOptions>(component))
+
+    addRestoringOptions(
+      add({
+        usage: 'secrets',
+        summary: 'bring lost secrets back',
+        description:
+          'Unseals the secrets of the newest snapshot that holds any and puts them back: whole folders that are secret, and of other components only the files that are. Needs the private key: in the keyring (gpg), or named with --identity (age). The application is stopped for it, started again and asked how it is. What was there is kept as NAME.before-TIME, closed to others like the secrets themselves; remove it once all is well.\n\n' +
+          GOES_ON,
+        examples: [
+          { run: 'holdfast rescue secrets --dry-run', does: 'What would come back, and whether the key opens it' },
+          { run: 'holdfast rescue secrets --identity age-identity.txt', does: 'With an age key' },
+        ],
+      }),
+    ).action(context.action<RestoringOptions>(secrets))
+
+    const server = addCommand(rescue, {
+      usage: 'server [snapshot]',
+      topic: 'restore',
+      summary: 'recover all of it, on this machine or a new one',
+      description:
+        'The same as `holdfast restore --full`: everything from the repository, its password and the unsealing key; `holdfast restore --help` says more.',
+      arguments: { snapshot: 'latest (the default), or the beginning of an ID' },
+      examples: [
+        {
+          run: 'holdfast -r /mnt/backup -p password rescue server --dry-run',
+          does: 'The plan, and what is missing here',
+        },
+        { run: 'holdfast -r /mnt/backup -p password rescue server --create-user', does: 'On a new machine' },
+      ],
+      exits: ['incomplete', ...EXITS],
+    })
+    addServerOptions(server)
+      .option('--at <date>', 'the newest snapshot that is not newer, as in 2026-11-01 or "2026-11-01 14:30"', parseAt)
+      .option('--identity <file>', 'a file with an age identity that opens the secrets (repeatable)', collect, [])
+      .option('--without-secrets', 'go on when the secrets cannot be unsealed; the live ones stay', false)
+      .option('--verify', 'read every restored file again and compare it', false)
+    addConsentOptions(addStepsOptions(server)).action(context.action<ServerOptions>(recover))
   },
 }
 
-function addRescueOptions(command: Command): Command {
+function addConsentOptions(command: Command): Command {
   return command
-    .option('--app <name>', 'which application, where the repository holds several and there is no config')
     .option('-y, --yes', 'do not ask', false)
     .option('-n, --dry-run', 'only look, and say what would be done', false)
-    .option('--rollback', 'when a step fails, put back what was there before', false)
-    .option('--anew', 'do not go on with a rescue that was cut off, begin another', false)
-    .option('--wait <seconds>', 'how long the application may take until it is healthy', parseSeconds, 60)
 }
 
-function parseSeconds(text: string): number {
-  if (/^\d{1,6}$/.test(text)) return Number(text)
-  throw new InvalidArgumentError('Expected a number of seconds')
+function addRescueOptions(command: Command): Command {
+  command.option('--app <name>', 'which application, where the repository holds several and there is no config')
+  return addStepsOptions(addConsentOptions(command))
 }
 
-/** The config in force, or where there is none the one in the newest snapshot. */
-async function surroundings(
-  invocation: Invocation<RescueOptions>,
-): Promise<{ readonly access: RepositoryAccess; readonly config: Config }> {
-  const [{ findRepositoryConfig, repositoryAccess }, { configInRepository }] = await Promise.all([
-    import('../repository-access.ts'),
-    import('../../operations/rescue/config-in-repository.ts'),
-  ])
-  const found = await findRepositoryConfig(invocation)
-  const access = await repositoryAccess(invocation, found)
-  if (found !== undefined) return { access, config: found }
-  return { access, config: await configInRepository(access, invocation.options.app, invocation.signal) }
+function addRestoringOptions(command: Command): Command {
+  return addRescueOptions(command)
+    .option('--snapshot <id>', 'from this one, by the beginning of its ID')
+    .option('--at <date>', 'from the newest that is not newer, as in 2026-11-01 or "2026-11-01 14:30"', parseAt)
+    .option('--identity <file>', 'a file with an age identity that opens the secrets (repeatable)', collect, [])
 }
 
-async function rescueDatabaseHere(invocation: Invocation<DatabaseOptions>): Promise<Outcome> {
-  const { globals, io, operands, options, screen, signal, style } = invocation
+async function service(invocation: Invocation<RescueOptions>): Promise<Outcome> {
   requireConsent(invocation)
-  const { access, config } = await surroundings(invocation)
-  const [{ planRescueDatabase, rescueDatabase }, { databasePlanJson, databasePlanLines, rescuedDatabaseLines }] =
-    await Promise.all([import('../../operations/rescue/rescue-database.ts'), import('../rescue-text.ts')])
-  const [path] = operands
-  const request = {
-    config,
-    path: path === undefined ? undefined : resolve(io.cwd, path),
-    prefer: options.prefer,
-    anew: options.anew,
-    signal,
-  }
-  const show = (plan: DatabaseRescuePlan) => {
-    screen.live(undefined)
-    if (globals.json) return screen.json(databasePlanJson(plan))
-    const width = io.isTerminal('stdout') ? io.columns() : undefined
-    screen.print(`${databasePlanLines(plan, { style, now: io.now(), width }).join('\n')}\n`)
-  }
-  if (options.dryRun) {
-    show(await planRescueDatabase(access, request))
-    if (!globals.json) screen.print('Nothing was changed: this was a dry run')
-    return 'succeeded'
-  }
-  const { outcome } = await rescueDatabase(access, {
-    ...request,
-    withinMs: options.wait * 1000,
-    rollback: options.rollback,
-    confirm: async (plan) => {
-      show(plan)
-      return plan.steps.length === 0 || options.yes || confirm(invocation, 'Do this now?', false)
-    },
-    askRollback: rollbackAsker(invocation),
-    observe: invocation.observe({ config, access, summarise: rescuedDatabaseLines }),
-    signal,
-  })
-  return outcome === 'declined' ? 'interrupted' : outcome
+  return restartService(invocation, await surroundings(invocation))
 }
 
-function requireConsent(invocation: Invocation<RescueOptions>): void {
-  const { yes, dryRun } = invocation.options
-  if (yes || dryRun) return
-  requireAnswers(invocation, 'whether this may be done', 'Add --yes to go ahead, or --dry-run to only look')
+async function database(invocation: Invocation<DatabaseOptions>): Promise<Outcome> {
+  requireConsent(invocation)
+  const [path] = invocation.operands
+  const absolute = path === undefined ? undefined : resolve(invocation.io.cwd, path)
+  return replaceDatabase(invocation, await surroundings(invocation), absolute)
 }
 
-function rollbackAsker(invocation: Invocation<RescueOptions>): ((step: string) => Promise<boolean>) | undefined {
-  if (invocation.options.yes || !canAsk(invocation)) return undefined
-  return (step) => confirm(invocation, `"${step}" failed. Put back what was there before?`, false)
+async function component(invocation: Invocation<ComponentOptions>): Promise<Outcome> {
+  requireConsent(invocation)
+  const { operands: names, options } = invocation
+  const part = { kind: 'components', names: [...new Set(names)], install: options.install } as const
+  return restorePart(invocation, await surroundings(invocation), part)
+}
+
+async function secrets(invocation: Invocation<RestoringOptions>): Promise<Outcome> {
+  requireConsent(invocation)
+  return restorePart(invocation, await surroundings(invocation), { kind: 'secrets' })
+}
+
+async function recover(invocation: Invocation<ServerOptions>): Promise<Outcome> {
+  const { io, operands, options } = invocation
+  const identities = options.identity.map((file) => resolve(io.cwd, file))
+  return recoverApplication({ ...invocation, options: { ...options, host: [], tag: [] } }, operands[0], identities)
 }

@@ -10,8 +10,8 @@ import type { SnapshotChoice } from '../../operations/restore/snapshot-choice.ts
 import { confirm, requireAnswers } from '../ask.ts'
 import { addCommand, type CommandModule, collect, type Invocation } from '../command.ts'
 import { CliError } from '../error.ts'
-import { collectMap } from '../map-option.ts'
 import { type RecoveryOptions, recoverApplication } from '../recover-application.ts'
+import { addServerOptions, addStepsOptions } from '../recovery-options.ts'
 import { addSnapshotOptions, collectList, snapshotChoice, splitSubfolder } from '../snapshot-options.ts'
 
 interface Options extends RecoveryOptions {
@@ -91,30 +91,14 @@ export const restoreCommand: CommandModule = {
       .option('--beyond-config', 'in place: also paths that the snapshot names and the config does not', false)
       .option('--host-root <dir>', "in place: where the host's own files begin (default: /)")
       .option('--full', 'recover a whole server: files, accounts, unit, web server, start, health', false)
-      .option('--app <name>', '--full: which application, where the repository holds several')
-      .option(
-        '--map <what>',
-        '--full: root=FOLDER, user=USER[:GROUP] or port=[OLD:]NEW is different here (repeatable)',
-        collectMap,
-      )
-      .option('--rewrite <path>', '--full, with --map: rewrite it in this file, too (repeatable)', collect, [])
-      .option('--create-user', '--full: make the user and group of the application where they are missing', false)
-      .option('--no-start', '--full: put all in place, and start nothing')
-      .option('--rollback', '--full: when a step fails, put back what was there before', false)
-      .option('--anew', '--full: do not go on with a recovery that was cut off, begin another', false)
-      .option('--wait <seconds>', '--full: how long the application may take until it is healthy', parseSeconds, 60)
-      .action(context.action<Options & { path: readonly string[] }>(restore))
+    addServerOptions(command, '--full: ')
+    addStepsOptions(command, '--full: ').action(context.action<Options & { path: readonly string[] }>(restore))
   },
 }
 
 function collectService(text: string, previous: readonly ServiceSpec[]): ServiceSpec[] {
   if (/^(pm2|systemd):./.test(text)) return [...previous, text as ServiceSpec]
   throw new InvalidArgumentError('Expected pm2:NAME or systemd:UNIT')
-}
-
-function parseSeconds(text: string): number {
-  if (/^\d{1,6}$/.test(text)) return Number(text)
-  throw new InvalidArgumentError('Expected a number of seconds')
 }
 
 async function restore(invocation: Invocation<Options & { path: readonly string[] }>): Promise<Outcome> {

@@ -1,3 +1,4 @@
+import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
 import type { ApplicationService } from '../../application/host/application-service.ts'
@@ -18,6 +19,7 @@ import { planBoot } from './boot-step.ts'
 import { fileChanges } from './file-changes.ts'
 import { preflight } from './preflight.ts'
 import { measureReading } from './reading-speed.ts'
+import { narrow, type RecoveryPart, type RestoreTarget, targetsOf } from './recovery-part.ts'
 import type { OwnFile, PlannedStep, RecoveryCommand, RecoveryComponent, RecoveryPlan } from './recovery-plan.ts'
 import type { SnapshotConfig } from './snapshot-config.ts'
 
@@ -30,21 +32,12 @@ export interface PlanRecoveryOptions {
   readonly withoutSecrets: boolean
   readonly createUser: boolean
   readonly start: boolean
+  /** Undefined: all of the application. */
+  readonly part: RecoveryPart | undefined
   /** Of a run that was cut off. */
   readonly record: StepRecord | undefined
   readonly stamp: string
   readonly signal: AbortSignal
-}
-
-/** Secrets first, as the rest may need them; then what the host runs it with, in the order in which it is brought up. */
-const ORDER = ['secrets', 'files', 'sqlite', 'pm2', 'systemd', 'nginx']
-
-/** Components in the order in which they are restored, but those of which the snapshot holds nothing. */
-function restoredComponents(manifest: Manifest): Manifest['components'] {
-  const place = ({ kind }: Manifest['components'][number]) => (ORDER.includes(kind) ? ORDER.indexOf(kind) : 1)
-  return manifest.components
-    .filter(({ name }) => componentRoots(manifest, name).length > 0)
-    .toSorted((a, b) => place(a) - place(b))
 }
 
 /** Why, of those of which it holds nothing. */
@@ -68,34 +61,42 @@ function missingComponents(manifest: Manifest): Finding[] {
  * Rejects with what `planInPlace` rejects with.
  */
 export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecoveryOptions): Promise<RecoveryPlan> {
-  const { config: both, relocation, record, createUser, start, signal } = options
+  const { config: both, relocation, record, createUser, start, part, signal } = options
   const { config } = both
-  const manifest = chosen.manifest!
+  const targets = targetsOf(chosen.manifest!, part)
+  const manifest = narrow(chosen.manifest!, targets)
   const owner = await ownerOf(chosen, both)
   const isDone = (id: string) => record?.steps.find((step) => step.id === id)?.state === 'done'
+  const holdsSecrets = part === undefined || manifest.secrets !== undefined
   const { rewrites, findings: found } = await planRewrites(chosen, {
     relocation,
     alsoRewrite: options.alsoRewrite,
-    identities: options.identities,
+    identities: holdsSecrets ? options.identities : undefined,
     signal,
   })
   const components: RecoveryComponent[] = []
-  for (const { name, kind } of restoredComponents(manifest)) {
-    const wasRestored = isDone(`restore:${name}`)
-    const plan = wasRestored ? undefined : await planComponent(chosen, name, { ...options, rewrites })
+  for (const target of targets) {
+    const wasRestored = isDone(`restore:${target.name}`)
+    const plan = wasRestored ? undefined : await planTarget(chosen, target, { ...options, rewrites })
     const changes = plan === undefined ? undefined : await fileChanges(chosen, plan.units, signal)
-    components.push({ name, kind, plan, changes })
+    components.push({ ...target, plan, changes })
   }
   const planned = components.flatMap(({ plan }) => (plan === undefined ? [] : [plan]))
   const units = planned.flatMap((plan) => plan.units)
   const application = start ? applicationOf(config, chosen, relocation) : undefined
-  const { boot, findings: bootFindings } = await planBoot(config, { start, restored: units.map(({ path }) => path) })
+  const restarts = part === undefined || targets.some(({ kind }) => kind !== 'nginx')
+  const hasUnits = manifest.components.some(({ kind }) => kind === 'systemd')
+  // What pm2 starts at boot is what it started last; only another ecosystem file changes that.
+  const startsAnew = start && (part === undefined || targets.some(({ kind }) => kind === 'pm2'))
+  const restored = units.map(({ path }) => path)
+  const { boot, findings: bootFindings } = await planBoot(config, { start: startsAnew, restored })
   const draft = {
     snapshot: chosen.stored.id,
     time: new Date(Number(chosen.stored.snapshot.time.ns / 1_000_000n)).toISOString(),
     app: config.app,
+    part,
     host: manifest.host,
-    snapshotOutcome: manifest.outcome,
+    snapshotOutcome: part === undefined ? manifest.outcome : worstOf(manifest.components),
     root: config.root,
     owner,
     accountCommands: owner !== undefined && createUser ? accountCommands(owner) : [],
@@ -105,22 +106,24 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
       ...(both.lines.length === 0 ? [] : [{ path: config.file, lines: both.lines }]),
       ...rewrites.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     ],
-    configFile: isDone('config') || !isConfigFile(config.file) ? undefined : await ownFile(config.file),
+    configFile: isDone('config') || !isConfigFile(config.file) ? undefined : await ownFile(config.file, part),
     passwordFile: isDone('config') ? undefined : await missingPassword(config, options.location),
-    commands: commandsOf(config, start),
+    configFrom: both.from,
+    commands: commandsOf(config, { start: start && restarts, part }),
     service: application === undefined ? undefined : await serviceOf(application, signal),
-    unit: unitOf(config, start),
+    restarts,
+    unit: part === undefined || hasUnits ? unitOf(config, start) : undefined,
     boot,
     webServer: manifest.components.some(({ kind }) => kind === 'nginx'),
-    units: manifest.components.some(({ kind }) => kind === 'systemd') && (await isSystemdRunning()),
-    checks: application === undefined ? undefined : config.service,
+    units: hasUnits && (await isSystemdRunning()),
+    checks: application === undefined ? undefined : checksOf(config, restarts),
     files: planned.reduce((sum, { files }) => sum + files, 0),
     bytes: planned.reduce((sum, { bytes }) => sum + bytes, 0),
     space: await spaceNeeds(units),
     reading: await measureReading(chosen, units, signal),
     resumes: record?.begun,
     findings: [
-      ...missingComponents(manifest),
+      ...(part === undefined ? missingComponents(manifest) : dependenciesChanged(components, config, part)),
       ...planned.flatMap(({ findings }) => findings),
       ...bootFindings,
       ...repositoryMoved(config, options.location),
@@ -133,17 +136,54 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
   return { ...plan, steps: stepsOf(plan, record) }
 }
 
-/** One component as a restore in place of its own, so that a run that is cut off goes on with the next. */
-export async function planComponent(
+function worstOf(components: Manifest['components']): Manifest['outcome'] {
+  return components.some(({ outcome }) => outcome === 'incomplete') ? 'incomplete' : 'succeeded'
+}
+
+/** What it says as it starts is looked for only where it is started. */
+function checksOf({ service }: Config, restarts: boolean): RecoveryPlan['checks'] {
+  return service && (restarts ? service : { ...service, expectLog: [] })
+}
+
+/** Says what an application is made of besides its own code, and so what `install` does. */
+const DEPENDENCIES =
+  /^(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|requirements.*\.txt|poetry\.lock|Pipfile\.lock|Gemfile\.lock|composer\.lock|go\.sum|Cargo\.lock)$/
+
+function dependenciesChanged(
+  components: readonly RecoveryComponent[],
+  { service }: Config,
+  part: RecoveryPart,
+): Finding[] {
+  if (part.kind === 'components' && part.install) return []
+  if (service?.install === undefined && service?.build === undefined) return []
+  const list = components.flatMap(({ changes }) => changes?.list ?? [])
+  const changed = list.find(({ path }) => DEPENDENCIES.test(posix.basename(path)))
+  if (changed === undefined) return []
+  return [
+    {
+      severity: 'warning',
+      code: 'dependencies-changed',
+      path: changed.path,
+      message: `${changed.path} changes, and with it what the application depends on`,
+      hint: 'With --install the install and build commands of the config are run, too',
+    },
+  ]
+}
+
+/**
+ * One component as a restore in place of its own, so that a run that is cut off goes on with the next. Rejects with what
+ * `planInPlace` rejects with, also for paths of it that the config does not name: it is the snapshot that names them.
+ */
+export async function planTarget(
   chosen: ChosenSnapshot,
-  name: string,
+  { name, paths }: RestoreTarget,
   options: Pick<PlanRecoveryOptions, 'config' | 'relocation' | 'stamp' | 'signal'> & {
     readonly rewrites: readonly Rewrite[]
   },
 ): Promise<InPlacePlan> {
   const { config, relocation, stamp, rewrites, signal } = options
-  return planInPlace(chosen, {
-    components: [name],
+  const plan = await planInPlace(chosen, {
+    ...(paths === undefined ? { components: [name] } : { paths }),
     config: config.config,
     relocation,
     rewrites,
@@ -151,6 +191,13 @@ export async function planComponent(
     stoppedLater: true,
     signal,
   })
+  const beyond = plan.units.filter(({ beyondConfig }) => beyondConfig).map(({ path }) => path)
+  if (beyond.length === 0) return plan
+  throw new OperationError(
+    'BEYOND_CONFIG',
+    `Cannot restore ${name}: the snapshot wants to replace ${beyond.join(', ')}, which the config does not name`,
+    { facts: { paths: beyond }, hint: 'Find out who can write to the repository' },
+  )
 }
 
 /** How the application of a config runs here, from what a snapshot holds; undefined when the config does not say. */
@@ -187,8 +234,10 @@ function unitOf({ service }: Config, start: boolean): RecoveryPlan['unit'] {
     : undefined
 }
 
-async function ownFile(path: string): Promise<OwnFile> {
-  return { path, change: (await presence(path)) === 'nothing' ? 'created' : 'changed' }
+/** With a part of an application it comes back only where it is gone. */
+async function ownFile(path: string, part: RecoveryPart | undefined): Promise<OwnFile | undefined> {
+  if ((await presence(path)) === 'nothing') return { path, change: 'created' }
+  return part === undefined ? { path, change: 'changed' } : undefined
 }
 
 /** Where the repository is the one of the config, its password is put where the config says: the next backup needs it. */
@@ -210,12 +259,15 @@ function repositoryMoved({ repository, file }: Config, location: string): Findin
   ]
 }
 
-function commandsOf(config: Config, start: boolean): RecoveryCommand[] {
-  const { service, owner } = config
+function commandsOf(
+  { service, owner }: Config,
+  { start, part }: Pick<PlanRecoveryOptions, 'start' | 'part'>,
+): RecoveryCommand[] {
   const user = owner?.user ?? 'root'
   const commands: RecoveryCommand[] = []
-  if (service?.install !== undefined) commands.push({ what: 'install', command: service.install, user })
-  if (service?.build !== undefined) commands.push({ what: 'build', command: service.build, user })
+  const installs = part === undefined || (part.kind === 'components' && part.install)
+  if (installs && service?.install !== undefined) commands.push({ what: 'install', command: service.install, user })
+  if (installs && service?.build !== undefined) commands.push({ what: 'build', command: service.build, user })
   if (start && service?.start !== undefined) commands.push({ what: 'start', command: service.start, user })
   return commands
 }
@@ -238,14 +290,13 @@ function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
       plan.accountCommands.map((command) => command.join(' ')).join('; '),
     )
   }
-  const running = service?.state === 'running' || service?.state === 'changing'
-  add('stop', 'Stop what runs now', running ? `stop ${service?.name}` : 'nothing of it runs')
+  add('stop', plan.restarts ? 'Stop what runs now' : 'See what runs now', whatStops(plan))
   for (const { name, plan: inPlace } of components) {
     const paths = inPlace?.units.map(({ path }) => path).join(', ') ?? 'restored by an earlier run'
     add(`restore:${name}`, `Restore ${name}`, paths)
   }
   const own = [plan.configFile?.path, plan.passwordFile?.path].filter((path) => path !== undefined)
-  add('config', "Put Holdfast's own files in place", own.join(', '))
+  if (plan.part === undefined || own.length > 0) add('config', "Put Holdfast's own files in place", own.join(', '))
   add(
     'permissions',
     'Folders, owners and modes',
@@ -261,7 +312,7 @@ function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
     add('systemd', 'Tell systemd', `systemctl daemon-reload${enable}`)
   }
   if (plan.webServer) add('nginx', 'Tell nginx', 'nginx -t; reload, or start where it does not run')
-  if (service !== undefined) {
+  if (service !== undefined && plan.restarts) {
     const start = commands.find(({ what }) => what === 'start')
     add('start', 'Start it', start === undefined ? service.name : `${start.command}  (as ${start.user})`)
   }
@@ -275,6 +326,13 @@ function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
   return record.steps.map(({ id, title, state }) => {
     return { id, title, state, detail: planned.find((step) => step.id === id)?.detail ?? '' }
   })
+}
+
+function whatStops({ service, restarts }: Draft): string {
+  if (!restarts) return 'the application runs on'
+  if (service === undefined) return 'nothing is known to run'
+  if (service.state === undefined) return service.name
+  return service.state === 'running' || service.state === 'changing' ? `stop ${service.name}` : 'nothing of it runs'
 }
 
 /** Rejects with `PREFLIGHT` while something is missing. */

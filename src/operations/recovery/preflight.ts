@@ -15,12 +15,14 @@ import { rewriteText } from '../restore/relocation.ts'
 import { isBelow } from '../restore/restore-to-target.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import { findNode, readWhole } from '../snapshot-files.ts'
+import type { RecoveryPart } from './recovery-part.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 
 export interface PreflightOptions {
   readonly config: Config
   readonly withoutSecrets: boolean
   readonly createUser: boolean
+  readonly part: RecoveryPart | undefined
   readonly signal: AbortSignal
   readonly application: ApplicationService | undefined
   readonly manifest: Manifest
@@ -52,6 +54,7 @@ export async function preflight(chosen: ChosenSnapshot, plan: Draft, options: Pr
   }
   for (const { message, hint = 'Import the private key' } of options.sealed) {
     if (options.withoutSecrets) missing('secrets-sealed', message, 'They are left out, as asked for', 'warning')
+    else if (options.part?.kind === 'secrets') missing('secrets-sealed', message, hint)
     else missing('secrets-sealed', message, `${hint}. With --without-secrets all but the secrets is restored`)
   }
   return findings
@@ -143,11 +146,11 @@ async function startedByUnits(
   return started
 }
 
-function account(plan: Pick<RecoveryPlan, 'owner'>, { createUser }: PreflightOptions, missing: Missing): void {
+function account(plan: Pick<RecoveryPlan, 'owner'>, { createUser, part }: PreflightOptions, missing: Missing): void {
   if (plan.owner === undefined || createUser) return
   const { user, group } = plan.owner
   const commands = accountCommands(plan.owner).map((command) => command.join(' '))
-  const hint = `Add --create-user, or run: ${commands.join(' && ')}`
+  const hint = `${part === undefined ? 'Add --create-user, or run' : 'Run'}: ${commands.join(' && ')}`
   if (findAccount(user) === undefined)
     missing('no-user', `There is no user ${user}, to whom the application belongs`, hint)
   else if (groupId(group) === undefined)

@@ -22,7 +22,9 @@ import { refuseSystemFolders } from '../restore/unit-paths.ts'
 import { runOperation } from '../run-operation.ts'
 import { type RunStepsOptions, runSteps, undoSteps } from '../steps/run-steps.ts'
 import { beginStepRecord, readStepRecord, type StepRecord, type StepState } from '../steps/step-record.ts'
+import { chooseGoodSnapshot, type GoodSnapshot, olderAndDifferent } from './choose-good-snapshot.ts'
 import { planRecovery, requirePreflight } from './plan-recovery.ts'
+import { type RecoveryPart, targetsOf, whatItLacks } from './recovery-part.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 import { recoverySteps } from './recovery-steps.ts'
 import { chooseApp, readSnapshotConfig, relocateConfig, type SnapshotConfig } from './snapshot-config.ts'
@@ -44,6 +46,8 @@ export interface PlanOptions {
   readonly choice: Pick<SnapshotChoice, 'name' | 'notAfter' | 'app'>
   /** The operator's own, in place of the one in the snapshot: then the repository does not say what is run. */
   readonly config?: Config | undefined
+  /** What is brought back of an application that is here; undefined: all of it, onto whatever machine. */
+  readonly part?: RecoveryPart | undefined
   readonly relocate: RelocationRequest
   /** Further files in which root, port and user are rewritten. */
   readonly alsoRewrite: readonly string[]
@@ -89,18 +93,18 @@ export type RecoverReport =
 
 /**
  * Brings back a whole application onto this machine from the repository alone: accounts, files, unit, web server, dependencies,
- * start, health. In steps that are noted in the state folder: a run that fails or is cut off is gone on with by the next.
+ * start, health; or a part of one that is here. In steps that are noted in the state folder: a run that fails or is cut off is gone on with by the next.
  *
  * What is run and what is replaced is said by the config and the manifest in the snapshot, so by whoever can write to the
  * repository: `confirm` is the operator's consent to all of it.
  */
 export async function recover(access: RepositoryAccess, options: RecoverOptions): Promise<RecoverReport> {
   const { signal } = options
-  const subject = `${options.choice.app ?? access.location} in full`
+  const { operation, subject } = frameOf(access, options)
   using journal = lateJournal(options.observe)
   const { observe } = journal
   return await runOperation<RecoverReport>(
-    { operation: 'restore', subject, observe, signal },
+    { operation, subject, observe, signal },
     () =>
       withRepository(access, { lock: 'shared', signal }, (repository, lockSignal) => {
         return recoverUnderLock(repository, access, journal, { ...options, observe, signal: lockSignal ?? signal })
@@ -117,6 +121,22 @@ export async function planRecover(access: RepositoryAccess, options: PlanOptions
   })
 }
 
+/** What it is called in the journal. A recovery in full is told from other restores by its subject. */
+function frameOf({ location }: RepositoryAccess, { choice, part }: PlanOptions) {
+  const app = choice.app ?? location
+  if (part === undefined) return { operation: 'restore', subject: `${app} in full` }
+  return {
+    operation: 'rescue',
+    subject: `${part.kind === 'secrets' ? 'the secrets' : part.names.join(', ')} of ${app}`,
+  }
+}
+
+/** What it is called by the operator. */
+function commandOf({ part }: PlanOptions): string {
+  if (part === undefined) return 'restore --full'
+  return part.kind === 'secrets' ? 'rescue secrets' : `rescue component ${part.names.join(' ')}`
+}
+
 interface Prepared {
   readonly chosen: ChosenSnapshot
   readonly config: SnapshotConfig
@@ -131,7 +151,8 @@ interface Prepared {
 async function prepare(repository: Repository, access: RepositoryAccess, options: PlanOptions): Promise<Prepared> {
   const { choice, signal } = options
   const app = await chooseApp(repository, choice.app, signal)
-  let chosen = await chooseSnapshot(repository, { ...choice, app }, signal)
+  const { chosen: first, passedOver } = await choose(repository, app, options)
+  let chosen = first
   let config = await configFor(chosen, options)
   const recordFile = posix.join(config.config.stateDirectory, 'recovery.json')
   const found = options.anew ? undefined : await readStepRecord(recordFile)
@@ -139,7 +160,7 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
   const pinned = record?.request.snapshot
   if (typeof pinned === 'string' && pinned !== chosen.stored.id) {
     // Backups may have been made since; what was begun is brought to its end.
-    if (choice.name !== 'latest' || choice.notAfter !== undefined) throw otherRequest(recordFile, pinned)
+    if (choice.name !== 'latest' || choice.notAfter !== undefined) throw otherRequest(recordFile, record!)
     chosen = await chooseSnapshot(repository, { name: pinned, app }, signal)
     config = await configFor(chosen, options)
   }
@@ -150,20 +171,76 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
     without_secrets: options.withoutSecrets,
     also_rewrite: [...options.alsoRewrite],
     start: options.start,
+    part: options.part,
   }
   if (record !== undefined && JSON.stringify(record.request) !== JSON.stringify(jsonOf(request))) {
-    throw otherRequest(recordFile, String(pinned))
+    throw otherRequest(recordFile, record)
   }
   const at = stamp(record === undefined ? new Date() : new Date(record.begun))
   const plan = await planRecovery(chosen, {
     ...options,
+    part: options.part,
     config,
     relocation,
     location: access.location,
     record,
     stamp: at,
   })
-  return { chosen, config, plan, record, recordFile, request, stamp: at }
+  const findings = [
+    ...passedOverFindings(passedOver),
+    ...plan.findings,
+    ...(await sameAsHere(repository, chosen, plan, signal)),
+  ]
+  return { chosen, config, plan: { ...plan, findings }, record, recordFile, request, stamp: at }
+}
+
+/** Of a part the newest that brings it back whole, where none is named. */
+async function choose(
+  plain: Repository,
+  app: string,
+  { choice, part, config, signal }: PlanOptions,
+): Promise<GoodSnapshot> {
+  if (part !== undefined && choice.name === 'latest') {
+    return chooseGoodSnapshot(plain, { app, part, config, notAfter: choice.notAfter, signal })
+  }
+  const chosen = await chooseSnapshot(plain, { ...choice, app }, signal)
+  const why = part === undefined || chosen.manifest === undefined ? undefined : whatItLacks(chosen.manifest, part)
+  if (why !== undefined && targetsOf(chosen.manifest!, part).length === 0) {
+    throw new OperationError('NOTHING', `Snapshot ${chosen.stored.id.slice(0, 8)} cannot help: ${why}`, {
+      facts: { snapshot: chosen.stored.id },
+      hint: 'Leave its ID out: then the newest that can help is taken',
+    })
+  }
+  return { chosen, passedOver: [] }
+}
+
+function passedOverFindings(lines: readonly string[]): Finding[] {
+  return lines.map((line) => ({ severity: 'note', code: 'passed-over', message: `Passed over: ${line}` }))
+}
+
+/** What is as it was cannot be put right by bringing it back. */
+async function sameAsHere(
+  plain: Repository,
+  chosen: ChosenSnapshot,
+  { part, components, resumes }: RecoveryPlan,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const isSame = components.every(({ changes }) => {
+    return changes !== undefined && changes.counts.created + changes.counts.changed + changes.counts.removed === 0
+  })
+  if (part === undefined || resumes !== undefined || !isSame) return []
+  const older = await olderAndDifferent(plain, chosen, part, signal)
+  return [
+    {
+      severity: 'warning',
+      code: 'same-as-here',
+      message: 'All of it is as this snapshot has it: to bring it back changes nothing',
+      hint:
+        older === undefined
+          ? 'No older snapshot has it otherwise'
+          : `Snapshot ${older.snapshot.slice(0, 8)} of ${older.time.toISOString().slice(0, 16).replace('T', ' ')} UTC is the newest that has it otherwise: --snapshot ${older.snapshot.slice(0, 8)}`,
+    },
+  ]
 }
 
 /** As it reads when it was written and read again: what is undefined is not there. */
@@ -171,16 +248,22 @@ function jsonOf(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value))
 }
 
-async function configFor(chosen: ChosenSnapshot, { config, relocate, signal }: PlanOptions): Promise<SnapshotConfig> {
+async function configFor(
+  chosen: ChosenSnapshot,
+  { config, relocate, part, signal }: PlanOptions,
+): Promise<SnapshotConfig> {
   const stored = await readSnapshotConfig(chosen, signal)
-  const original = config === undefined ? stored : parseConfig(config.text, stored.file)
+  // The one that is in force here stays where it is; on a new machine it is put where it was.
+  const file = part === undefined ? stored.file : config?.file
+  const original = config === undefined ? stored : parseConfig(config.text, file!)
   if (original.app !== stored.app) {
     throw new OperationError('USAGE', `The config is of ${original.app}, the snapshot of ${stored.app}`, {
       facts: { config: original.app, snapshot: stored.app },
       hint: 'Leave --config out: the config is taken from the snapshot',
     })
   }
-  return relocateConfig(original, relocationFor(original, relocate))
+  const from = config === undefined ? 'snapshot' : 'operator'
+  return relocateConfig(original, relocationFor(original, relocate), from)
 }
 
 function relocationFor(original: Config, { root, user, group, ports }: RelocationRequest): Relocation {
@@ -220,13 +303,14 @@ function refuseNesting(original: Config, root: string): void {
   })
 }
 
-function otherRequest(file: string, snapshot: string): OperationError {
+function otherRequest(file: string, { operation, request, begun }: StepRecord): OperationError {
+  const snapshot = String(request.snapshot)
   return new OperationError(
     'RESUME',
-    `A recovery of snapshot ${snapshot.slice(0, 8)} has been begun with other options`,
+    `Another recovery was begun and not brought to its end: \`${operation}\` of snapshot ${snapshot.slice(0, 8)}, at ${begun}`,
     {
-      facts: { file, snapshot },
-      hint: 'Run it with the same options to go on with it, or add --anew: what is in place by now is kept beside the new',
+      facts: { file, snapshot, operation },
+      hint: 'Run that with the same options to go on with it, or add --anew: what is in place by now is kept beside the new',
     },
   )
 }
@@ -298,7 +382,12 @@ async function recoverUnderLock(
   const file = prepared.recordFile
   const record =
     prepared.record ??
-    (await beginStepRecord(file, { operation: 'restore --full', subject: plan.app, request: prepared.request, steps }))
+    (await beginStepRecord(file, {
+      operation: commandOf(options),
+      subject: plan.app,
+      request: prepared.request,
+      steps,
+    }))
   const running = { file, steps, observe, signal }
   if (isGoingBack) {
     await undoSteps({ ...running, record })
@@ -387,7 +476,14 @@ async function keptBy({ steps }: StepRecord): Promise<Replaced[]> {
 }
 
 function summaryOf(report: RecoverReport): Readonly<Record<string, unknown>> {
-  const shared = { snapshot_id: report.plan.snapshot, app: report.plan.app }
+  const { plan } = report
+  const shared = {
+    snapshot_id: plan.snapshot,
+    app: plan.app,
+    ...(plan.part === undefined
+      ? {}
+      : { playbook: playbookOf(plan.part), components: plan.components.map(({ name }) => name) }),
+  }
   if (report.outcome === 'declined') return { ...shared, declined: true }
   return {
     ...shared,
@@ -399,4 +495,9 @@ function summaryOf(report: RecoverReport): Readonly<Record<string, unknown>> {
     kept: report.kept,
     ...countFindings(report.findings),
   }
+}
+
+/** As `rescue` calls it; the same of a plan and of a summary. */
+export function playbookOf(part: RecoveryPart): 'component' | 'secrets' {
+  return part.kind === 'secrets' ? 'secrets' : 'component'
 }

@@ -8,10 +8,13 @@ import type { Relocation } from '../restore/relocation.ts'
 import type { StepState } from '../steps/step-record.ts'
 import type { FileChanges } from './file-changes.ts'
 import type { ReadingSpeed } from './reading-speed.ts'
+import type { RecoveryPart } from './recovery-part.ts'
 
 export interface RecoveryComponent {
   readonly name: string
   readonly kind: string
+  /** Only these of it, as they are called in the snapshot; undefined: all of it. */
+  readonly paths: readonly string[] | undefined
   /** Undefined: an earlier run has restored it. */
   readonly plan: InPlacePlan | undefined
   readonly changes: FileChanges | undefined
@@ -48,14 +51,16 @@ export interface PlannedStep {
   readonly state: StepState['state']
 }
 
-/** All that a full recovery will do; plain data. */
+/** All that a recovery will do; plain data. */
 export interface RecoveryPlan {
   readonly snapshot: string
   readonly time: string
   readonly app: string
+  /** Undefined: all of the application is recovered. */
+  readonly part: RecoveryPart | undefined
   /** The machine on which the snapshot was made. */
   readonly host: string
-  /** `incomplete`: the snapshot itself lacks something, and so will what comes back. */
+  /** `incomplete`: the snapshot itself lacks something of it, and so will what comes back. */
   readonly snapshotOutcome: Manifest['outcome']
   readonly root: string
   readonly owner: WantedAccount | undefined
@@ -66,9 +71,12 @@ export interface RecoveryPlan {
   readonly rewrites: readonly Rewrite[]
   readonly configFile: OwnFile | undefined
   readonly passwordFile: OwnFile | undefined
-  /** They come from the config in the snapshot, so from whoever can write to the repository. */
+  /** `snapshot`: whoever can write to the repository says what is run and replaced. */
+  readonly configFrom: 'snapshot' | 'operator'
   readonly commands: readonly RecoveryCommand[]
   readonly service: { readonly name: string; readonly state: ServiceState | undefined } | undefined
+  /** Whether it is stopped and started again: not for a web server's sake. */
+  readonly restarts: boolean
   /** The application's unit, and whether it is to start at boot: not what is not to be started now. */
   readonly unit: { readonly name: string; readonly enable: boolean } | undefined
   readonly boot: PlannedBoot | undefined

@@ -22,7 +22,7 @@ import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import { ApplicationSteps } from '../steps/application-steps.ts'
 import type { Step, StepTools } from '../steps/run-steps.ts'
 import { startAtBoot, startAtBootAsBefore } from './boot-step.ts'
-import { applicationOf, planComponent } from './plan-recovery.ts'
+import { applicationOf, planTarget } from './plan-recovery.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 import type { SnapshotConfig } from './snapshot-config.ts'
 import { describeReplaced, type ReplacedPath, takeBack } from './take-back.ts'
@@ -147,7 +147,7 @@ class RecoverySteps {
     if (facts.webServerRan === undefined && this.#plan.webServer) {
       await note({ webServerRan: await isWebServerRunning(signal) })
     }
-    return this.#service.stop(tools)
+    return this.#plan.restarts ? this.#service.stop(tools) : 'the application runs on'
   }
 
   /** The end of taking back, when all files are as they were. */
@@ -155,7 +155,7 @@ class RecoverySteps {
     if (this.#plan.units) await reloadUnits(signal)
     if (facts.webServerRan === true) await reloadWebServer(signal)
     else if (facts.webServerRan === false) await stopWebServer(signal)
-    return this.#service.startAsBefore({ facts, signal })
+    return this.#plan.restarts ? this.#service.startAsBefore({ facts, signal }) : 'as before'
   }
 
   async #restore(name: string, tools: StepTools): Promise<string> {
@@ -163,11 +163,12 @@ class RecoverySteps {
     const { relocation, rewrites } = this.#plan
     if ((tools.facts as RestoreFacts).units !== undefined) await this.#takeBack(tools)
     // After a power cut in the middle, an enabled unit has started at boot what is to be replaced.
-    if (this.#plan.resumes !== undefined && (await this.#service.isRunning(tools.signal))) {
+    if (this.#plan.restarts && this.#plan.resumes !== undefined && (await this.#service.isRunning(tools.signal))) {
       await this.#service.stopNow(tools.signal)
     }
     const options = { config, relocation, rewrites, stamp, signal: tools.signal }
-    const plan = await planComponent(this.#chosen, name, options)
+    const target = this.#plan.components.find((component) => component.name === name)!
+    const plan = await planTarget(this.#chosen, target, options)
     await tools.note({ units: await describeReplaced(plan.units, { keepsSecrets: withoutSecrets }) })
     const report = await applyInPlace(this.#chosen, plan, {
       identities,

@@ -19,6 +19,8 @@ export interface SnapshotConfig {
   readonly original: Config
   /** What is different. */
   readonly lines: readonly RewrittenLine[]
+  /** `operator`: in place of the one in the snapshot, so that the repository does not say what is run. */
+  readonly from: 'snapshot' | 'operator'
 }
 
 /** The config file that a snapshot holds, before anything is different. Rejects with `MANIFEST`, `NOTHING`, `CONFIG`. */
@@ -40,11 +42,11 @@ export async function readSnapshotConfig(chosen: ChosenSnapshot, signal?: AbortS
   return parseConfig(text, manifest.configFile)
 }
 
-/** The config of the snapshot as it must be on this machine. */
-export function relocateConfig(original: Config, relocation: Relocation): SnapshotConfig {
+/** A config as it must be on this machine. */
+export function relocateConfig(original: Config, relocation: Relocation, from: SnapshotConfig['from']): SnapshotConfig {
   const { text, lines } = rewriteText(original.text, relocation)
   const file = relocatePath(original.file, relocation)
-  return { original, lines, config: parseConfig(text, file) }
+  return { original, lines, config: parseConfig(text, file), from }
 }
 
 /**

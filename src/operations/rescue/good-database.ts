@@ -5,12 +5,10 @@ import { CodedError } from '../../engine/error.ts'
 import { permissions } from '../../engine/format/mode.ts'
 import { ownerHere } from '../../engine/os/accounts.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
-import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
-import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
+import type { Repository } from '../../engine/repository/repository.ts'
 import { type RestoreProblem, restore } from '../../engine/restorer/restore.ts'
-import { appSnapshots } from '../app-snapshots.ts'
-import type { Manifest } from '../manifest.ts'
-import { findNode, readManifest } from '../snapshot-files.ts'
+import { describedSnapshots } from '../described-snapshots.ts'
+import { findNode } from '../snapshot-files.ts'
 import type { ExamineOptions } from './examine-database.ts'
 
 /** A sound state of a database, out of a snapshot. */
@@ -30,31 +28,10 @@ export interface GoodDatabaseSearch {
   readonly passedOver: readonly string[]
 }
 
-/** Each snapshot with what it says of itself, newest first. One that cannot be read is told of and passed over. */
-async function* described(
-  repository: IndexedRepository,
-  plain: Repository,
-  app: string,
-  passOver: (line: string) => void,
-  signal: AbortSignal,
-): AsyncGenerator<{ readonly stored: StoredSnapshot; readonly manifest: Manifest }> {
-  const snapshots = await appSnapshots(plain, app, signal, (error) => passOver(error.message))
-  for (const stored of snapshots.reverse()) {
-    try {
-      const manifest = await readManifest(repository, stored, signal)
-      if (manifest !== undefined) yield { stored, manifest }
-    } catch (error) {
-      signal.throwIfAborted()
-      if (!(error instanceof CodedError)) throw error
-      passOver(error.message)
-    }
-  }
-}
-
 /** Paths of all databases that the newest readable snapshot knows. */
 export async function storedDatabases(plain: Repository, app: string, signal: AbortSignal): Promise<string[]> {
   const repository = await loadIndex(plain, signal)
-  for await (const { manifest } of described(repository, plain, app, () => {}, signal)) {
+  for await (const { manifest } of describedSnapshots(repository, plain, app, () => {}, signal)) {
     if (manifest.databases.length > 0) return manifest.databases.map(({ path }) => path)
   }
   return []
@@ -69,7 +46,13 @@ export async function newestGoodDatabase(
 ): Promise<GoodDatabaseSearch> {
   const passedOver: string[] = []
   const repository = await loadIndex(plain, signal)
-  for await (const { stored, manifest } of described(repository, plain, app, (line) => passedOver.push(line), signal)) {
+  for await (const { stored, manifest } of describedSnapshots(
+    repository,
+    plain,
+    app,
+    (line) => passedOver.push(line),
+    signal,
+  )) {
     const known = manifest.databases.find(({ path }) => paths.includes(path))
     if (known === undefined) continue
     const passOver = (why: string) => passedOver.push(`${stored.id.slice(0, 8)}: ${why}`)

@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { readJournal } from '../../src/application/journal/journal.ts'
+import { compareDescriptions, describeTree } from '../equipment/describe-tree.ts'
+import { type LiveExample, liveExample } from '../equipment/live-example.ts'
+import { type CommandResult, runCommand } from '../equipment/run-command.ts'
+
+// The example application, running and writing, is broken for real and brought back by the command line.
+
+interface Patient extends AsyncDisposable {
+  readonly example: LiveExample
+  /** `rescue` with these arguments, with the config of the machine. */
+  rescue(...argv: readonly string[]): Promise<CommandResult>
+  /** With nothing but the repository and its password. */
+  rescueFromRepository(...argv: readonly string[]): Promise<CommandResult>
+  backUp(): Promise<string>
+  at(path: string): string
+  /** Undefined: nothing answers. */
+  health(): Promise<number | undefined>
+  kill(): Promise<void>
+  readonly identity: readonly string[]
+}
+
+const COMPONENTS = { code: ['src', 'package.json'] }
+
+async function patient(service: Record<string, unknown> = {}): Promise<Patient> {
+  const example = await liveExample(COMPONENTS)
+  const pidFile = join(example.base, 'server.pid')
+  writeFileSync(pidFile, String(example.server.pid))
+  const usual = example.config().service!
+  const changes = {
+    service: {
+      manager: 'command',
+      start: `node src/server.js & echo $! > ${pidFile}; sleep 0.3`,
+      stop: `kill -9 $(cat ${pidFile}) && sleep 0.2`,
+      health: usual.health,
+      metrics: usual.metrics,
+      'expect-log': usual.expectLog,
+      ...service,
+    },
+  }
+  const withConfig = example.commandLine(changes)
+  const [, , ...password] = withConfig
+  const at = (path: string) => join(example.root, path)
+  const kill = async () => {
+    try {
+      process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL')
+    } catch {
+      // it is not there any more
+    }
+    await sleep(100)
+  }
+  return {
+    example,
+    rescue: (...argv) => runCommand(example.base, ['rescue', ...argv, ...withConfig]),
+    rescueFromRepository: (...argv) =>
+      runCommand(example.base, ['rescue', ...argv, '-r', example.access.location, ...password]),
+    backUp: () => example.backUp(changes),
+    at,
+    health: () =>
+      fetch(usual.health!).then(
+        ({ status }) => status,
+        () => undefined,
+      ),
+    kill,
+    identity: ['--identity', example.identity],
+    async [Symbol.asyncDispose]() {
+      await kill()
+      await example[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const summaryOf = ({ messages }: CommandResult) =>
+  messages().find((message) => message.message_type === 'summary') as Record<string, unknown>
+
+/** What lies in a folder of the application, without what a rescue keeps. */
+function treeOf(folder: string): Map<string, string> {
+  const tree = describeTree(folder, { without: (path) => /\.(before|restored)-/.test(path), linkCounts: false })
+  // The time of a folder tells when something was put into it.
+  for (const [path, line] of tree) tree.set(path, line.replace(/^(mode 40\d* owner \S+) mtime \d+/, '$1'))
+  return tree
+}
+
+test('a service that is down or hangs is restarted and asked how it is; a dry run says so only', async () => {
+  await using app = await patient()
+  await app.kill()
+  const dry = await app.rescue('service', '--dry-run')
+  assert.equal(dry.code, 0, dry.err)
+  assert.match(dry.out, /1\. Stop the application[\s\S]*3\. See that it is healthy[\s\S]*Nothing was changed/)
+  assert.equal(await app.health(), undefined)
+
+  const restarted = await app.rescue('service', '--yes', '--json')
+  assert.equal(restarted.code, 0, restarted.err)
+  assert.deepEqual(
+    (summaryOf(restarted).checks as { check: string; passed: boolean }[]).map(({ check, passed }) => [check, passed]),
+    [
+      ['health', true],
+      ['log', true],
+      ['log', true],
+      ['metrics', true],
+    ],
+  )
+  const before = readFileSync(join(app.example.base, 'server.pid'), 'utf8')
+  process.kill(Number(before), 'SIGSTOP')
+  assert.equal((await app.rescue('service', '--yes', '-q')).code, 0)
+  assert.notEqual(readFileSync(join(app.example.base, 'server.pid'), 'utf8'), before)
+  assert.equal(await app.health(), 200)
+  using journal = readJournal(join(app.example.base, 'state/journal.db'))
+  const [run] = [...journal!.runs({ operation: 'rescue' })]
+  assert.equal(run?.state, 'succeeded')
+  assert.ok(journal!.steps(run!.id).some(({ name }) => name === 'check'))
+})
+
+test('a restart that does not help says so, and one that did not run before is stopped again with --rollback', async () => {
+  await using app = await patient({ 'expect-log': ['words that it never says'] })
+  await app.kill()
+  const failed = await app.rescue('service', '--yes', '--wait', '1')
+  assert.equal(failed.code, 1)
+  assert.match(
+    failed.err,
+    /does not answer as it should[\s\S]*service\.log[\s\S]*`holdfast rescue` looks for what does/,
+  )
+  assert.equal(await app.health(), 200, 'it is left running, for whoever looks into it')
+  await app.kill()
+  const back = await app.rescue('service', '--yes', '--wait', '1', '--rollback')
+  assert.match(back.err, /stopped as before/)
+  assert.equal(await app.health(), undefined)
+})
+
+test('a component is rolled back and nothing else: the application answers again, what was there is kept', async () => {
+  await using app = await patient()
+  await app.backUp()
+  const wanted = treeOf(app.at('config'))
+  const database = statSync(app.at('data/auth.db')).ino
+  writeFileSync(app.at('config/bot.json'), '{ "name": "broken by a deploy",')
+  writeFileSync(app.at('config/new.json'), '{}')
+  assert.equal((await app.rescue('service', '--yes', '--wait', '1')).code, 1)
+  assert.equal(await app.health(), undefined)
+
+  const dry = await app.rescue('component', 'config', '--dry-run', '-v')
+  assert.equal(dry.code, 0, dry.err)
+  assert.match(dry.out, /config of devrel from snapshot [\s\S]*~ \S*bot\.json\n[\s\S]*- \S*new\.json/)
+  const rolledBack = await app.rescue('component', 'config', '--yes', '--json')
+  assert.equal(rolledBack.code, 0, rolledBack.err)
+  assert.equal(await app.health(), 200)
+  assert.deepEqual(compareDescriptions(wanted, treeOf(app.at('config'))), [])
+  assert.equal(statSync(app.at('data/auth.db')).ino, database)
+  const { playbook, components, kept } = summaryOf(rolledBack) as unknown as {
+    playbook: string
+    components: string[]
+    kept: { before: string }[]
+  }
+  assert.deepEqual([playbook, components], ['component', ['config']])
+  assert.match(readFileSync(join(kept[0]!.before, 'bot.json'), 'utf8'), /broken by a deploy/)
+
+  // Once more there is nothing to bring back, and an older snapshot is named where one is different.
+  const same = await app.rescue('component', 'config', '--dry-run')
+  assert.match(same.out, /changes nothing\n\s*hint: No older snapshot/)
+  writeFileSync(app.at('config/bot.json'), '{ "name": "broken and backed up",')
+  await app.backUp()
+  const older = await app.rescue('component', 'config', '--dry-run')
+  const [, id] = /is the newest that has it otherwise: --snapshot ([0-9a-f]{8})/.exec(older.out) ?? []
+  const fromOlder = await app.rescue('component', 'config', '--snapshot', id!, '--yes', '-q')
+  assert.equal(fromOlder.code, 0, fromOlder.err)
+  assert.deepEqual(compareDescriptions(wanted, treeOf(app.at('config'))), [])
+})
+
+test('several components are rolled back together, data to its last committed row, with rollback to the inode', async () => {
+  await using app = await patient()
+  const committed = await app.example.lastCommittedId()
+  await app.backUp()
+  writeFileSync(app.at('src/server.js'), 'throw new Error("a bad deploy")\n')
+  rmSync(app.at('data'), { recursive: true })
+  await app.kill()
+  mkdirSync(app.at('data'))
+  writeFileSync(app.at('data/auth.db'), 'no database')
+  const live = [statSync(app.at('src')).ino, statSync(app.at('data')).ino]
+  const failed = await app.rescue('component', 'data', '--yes', '--rollback', '--wait', '1')
+  assert.equal(failed.code, 1)
+  assert.match(failed.err, /what was there before is back/)
+  assert.deepEqual([statSync(app.at('src')).ino, statSync(app.at('data')).ino], live)
+  assert.equal(readFileSync(app.at('data/auth.db'), 'utf8'), 'no database')
+
+  const both = await app.rescue('component', 'data', 'code', '--yes')
+  assert.equal(both.code, 0, both.err)
+  assert.equal(await app.health(), 200)
+  assert.ok((await app.example.lastCommittedId()) >= committed)
+  assert.match(both.out, /data, code of devrel is back|code, data of devrel is back/)
+})
+
+test('a snapshot that does not have it whole is passed over, and a component that nobody knows is refused with the names', async () => {
+  await using app = await patient()
+  const good = await app.backUp()
+  renameSync(app.at('config'), app.at('config.away'))
+  await app.backUp()
+  const plan = await app.rescue('component', 'config', '--dry-run', '--json')
+  assert.equal(plan.code, 0, plan.err)
+  const [message] = plan.messages() as { snapshot_id: string; findings: { code: string; message: string }[] }[]
+  assert.equal(message?.snapshot_id, good)
+  assert.match(message!.findings.find(({ code }) => code === 'passed-over')!.message, /holds nothing of config/)
+  const unknown = await app.rescue('component', 'konfig', '--yes')
+  assert.equal(unknown.code, 1)
+  assert.match(unknown.err, /no component "konfig"[\s\S]*It has code, config, data, secrets/)
+})
+
+test('secrets that were lost come back unsealed and closed, also out of other components, and nothing else is touched', async () => {
+  await using app = await patient()
+  writeFileSync(app.at('config/.env'), 'TOKEN=inside config\n', { mode: 0o600 })
+  await app.backUp()
+  const wanted = treeOf(app.at('secrets'))
+  const other = statSync(app.at('config/bot.json')).ino
+  rmSync(app.at('secrets'), { recursive: true })
+  writeFileSync(app.at('config/.env'), '')
+  await app.kill()
+  const refused = await app.rescue('secrets', '--yes')
+  assert.equal(refused.code, 1)
+  assert.match(refused.err, /Nothing was changed: The secrets stay sealed/)
+  assert.doesNotMatch(refused.err, /--without-secrets/)
+  assert.ok(!existsSync(app.at('secrets')))
+
+  const done = await app.rescue('secrets', '--yes', ...app.identity)
+  assert.equal(done.code, 0, done.err)
+  assert.equal(await app.health(), 200)
+  assert.deepEqual(compareDescriptions(wanted, treeOf(app.at('secrets'))), [])
+  assert.equal(readFileSync(app.at('config/.env'), 'utf8'), 'TOKEN=inside config\n')
+  assert.equal(statSync(app.at('config/.env')).mode & 0o777, 0o600)
+  assert.equal(statSync(app.at('config/bot.json')).ino, other)
+})
+
+test('with config, journal, cache and application gone the repository and its password suffice, for a part and for all of it', async () => {
+  await using app = await patient()
+  await app.backUp()
+  const { base, root } = app.example
+  const wanted = treeOf(app.at('config'))
+  for (const name of ['etc', 'state', 'work', 'log']) rmSync(join(base, name), { recursive: true, force: true })
+  writeFileSync(app.at('config/bot.json'), '')
+  const part = await app.rescueFromRepository('component', 'config', '--yes')
+  assert.equal(part.code, 0, part.err)
+  assert.equal(await app.health(), 200)
+  assert.deepEqual(compareDescriptions(wanted, treeOf(app.at('config'))), [])
+  assert.match(readFileSync(join(base, 'etc/holdfast.yaml'), 'utf8'), /devrel/, 'the config is back, too')
+
+  for (const name of ['etc', 'state', 'work', 'log']) rmSync(join(base, name), { recursive: true, force: true })
+  await app.kill()
+  assert.equal((await app.rescueFromRepository('service', '--yes', '-q')).code, 0)
+  await app.kill()
+  rmSync(root, { recursive: true })
+  const all = await app.rescueFromRepository('server', '--yes', ...app.identity)
+  assert.equal(all.code, 0, all.err)
+  assert.equal(await app.health(), 200)
+  assert.deepEqual(compareDescriptions(wanted, treeOf(app.at('config'))), [])
+  assert.ok(readdirSync(root).includes('secrets'))
+})
+
+test('what may be half replaced is neither restarted nor rolled back to something else, unless anew', async () => {
+  await using app = await patient()
+  await app.backUp()
+  writeFileSync(app.at('src/server.js'), 'throw new Error("a bad deploy")\n')
+  writeFileSync(app.at('config/feature-flags.json'), '{}')
+  const failed = await app.rescue('component', 'config', '--yes', '--wait', '1')
+  assert.equal(failed.code, 1)
+  const restart = await app.rescue('service', '--yes')
+  assert.match(restart.err, /`rescue component config` was begun[\s\S]*--anew/)
+  const other = await app.rescue('component', 'code', '--yes')
+  assert.match(other.err, /Another recovery was begun[\s\S]*`rescue component config`[\s\S]*--anew/)
+  assert.equal((await app.rescue('component', 'code', '--yes', '--anew')).code, 0)
+  assert.equal(await app.health(), 200)
+  assert.equal((await app.rescue('service', '--yes', '-q')).code, 0, 'all is at its end now')
+})
+
+test('without a terminal nothing is done unasked', async () => {
+  await using app = await patient()
+  await app.backUp()
+  for (const playbook of [['service'], ['component', 'config'], ['secrets'], ['database']]) {
+    const { code, err } = await app.rescue(...playbook)
+    assert.equal(code, 1)
+    assert.match(err, /Cannot ask whether this may be done[\s\S]*--yes/)
+  }
+})
