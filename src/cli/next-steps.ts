@@ -1,11 +1,11 @@
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { escapeText } from './terminal-text.ts'
+import { shellWord } from './shell-word.ts'
 
 /** The command as it must be typed in `cwd` to work on the application of a config file. */
 export function commandFor(verb: string, configFile: string, cwd: string): string {
   const isFound = configFile.endsWith('/holdfast.yaml') && dirname(configFile) === cwd
-  return isFound ? `holdfast ${verb}` : `holdfast ${verb} --config ${quoted(configFile)}`
+  return isFound ? `holdfast ${verb}` : `holdfast ${verb} --config ${shellWord(configFile)}`
 }
 
 /** In full: cron looks for programs in /usr/bin and /bin only. */
@@ -21,11 +21,6 @@ export function nextSteps(configFile: string, app: string, cwd: string): string[
     '  See what is there, and whether it can be brought back:',
     `    ${commandFor('status', configFile, cwd)}`,
     '  Let it run by itself, every night at two, in crontab:',
-    `    0 2 * * * ${quoted(PROGRAM)} backup --quiet --config ${quoted(configFile)}`,
+    `    0 2 * * * ${shellWord(PROGRAM)} backup --quiet --config ${shellWord(configFile)}`,
   ]
-}
-
-function quoted(path: string): string {
-  const shown = escapeText(path)
-  return /^[A-Za-z0-9_./@:+-]+$/.test(shown) ? shown : `'${shown.replaceAll("'", "'\\''")}'`
 }

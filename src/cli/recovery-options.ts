@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { collect } from './command.ts'
 import { collectMap } from './map-option.ts'
 
@@ -21,7 +21,13 @@ export function addStepsOptions(command: Command, only = ''): Command {
   return command
     .option('--rollback', `${only}when a step fails, put back what was there before`, false)
     .option('--anew', `${only}do not go on with what was cut off, begin anew`, false)
-    .option('--wait <seconds>', `${only}how long the application may take until it is healthy`, parseSeconds, 60)
+    .addOption(waitOption(only))
+}
+
+export function waitOption(only = ''): Option {
+  return new Option('--wait <seconds>', `${only}how long the application may take until it is healthy`)
+    .argParser(parseSeconds)
+    .default(60)
 }
 
 function parseSeconds(text: string): number {

@@ -257,19 +257,38 @@ test('with config, journal, cache and application gone the repository and its pa
 })
 
 test('what may be half replaced is neither restarted nor rolled back to something else, unless anew', async () => {
-  await using app = await patient()
+  await using app = await patient({ install: 'exit 1' })
   await app.backUp()
   writeFileSync(app.at('src/server.js'), 'throw new Error("a bad deploy")\n')
-  writeFileSync(app.at('config/feature-flags.json'), '{}')
-  const failed = await app.rescue('component', 'config', '--yes', '--wait', '1')
+  const failed = await app.rescue('component', 'config', '--install', '--yes')
   assert.equal(failed.code, 1)
   const restart = await app.rescue('service', '--yes')
-  assert.match(restart.err, /`rescue component config` was begun[\s\S]*--anew/)
+  assert.match(restart.err, /`rescue component config --install` was begun[\s\S]*--anew/)
   const other = await app.rescue('component', 'code', '--yes')
-  assert.match(other.err, /Another recovery was begun[\s\S]*`rescue component config`[\s\S]*--anew/)
+  assert.match(other.err, /Another recovery was begun[\s\S]*`rescue component config --install`[\s\S]*--anew/)
+  assert.deepEqual(seenIn(await app.rescue('--json')), {
+    codes: ['unfinished', 'unhealthy'],
+    command: 'holdfast rescue component config --install',
+  })
   assert.equal((await app.rescue('component', 'code', '--yes', '--anew')).code, 0)
   assert.equal(await app.health(), 200)
   assert.equal((await app.rescue('service', '--yes', '-q')).code, 0, 'all is at its end now')
+})
+
+test('one component that was put in place and did not help is followed by another', async () => {
+  await using app = await patient()
+  await app.backUp()
+  writeFileSync(app.at('src/server.js'), 'throw new Error("a bad deploy")\n')
+  rmSync(app.at('config/bot.json'))
+  assert.equal((await app.rescue('component', 'config', '--yes', '--wait', '1')).code, 1)
+  assert.deepEqual(seenIn(await app.rescue('--json')), {
+    codes: ['unhealthy'],
+    command: 'holdfast rescue component code',
+  })
+  assert.equal((await app.rescue('service', '--yes', '--wait', '1')).code, 1, 'it may be restarted')
+  assert.equal((await app.rescue('--yes')).code, 0)
+  assert.equal(await app.health(), 200)
+  assert.deepEqual(seenIn(await app.rescue('--json')), { codes: [], command: undefined })
 })
 
 test('without a terminal nothing is done unasked', async () => {
@@ -280,4 +299,104 @@ test('without a terminal nothing is done unasked', async () => {
     assert.equal(code, 1)
     assert.match(err, /Cannot ask whether this may be done[\s\S]*--yes/)
   }
+})
+
+/** What a look says: codes of troubles, and the command that it proposes, without what names config and password. */
+function seenIn({ messages }: CommandResult) {
+  const [look] = messages() as unknown as {
+    message_type: string
+    troubles: { code: string }[]
+    proposal?: { command: string }
+    next: { command: string }[]
+  }[]
+  assert.equal(look?.message_type, 'look')
+  const short = (command: string | undefined) => command?.replace(/ --(config|identity) .*/, '')
+  return { codes: look!.troubles.map(({ code }) => code), command: short(look!.proposal?.command) }
+}
+
+test('rescue alone looks: nothing is wrong, nothing is changed, and what is proven is named', async () => {
+  await using app = await patient()
+  const snapshot = await app.backUp()
+  assert.equal((await runCommand(app.example.base, ['verify', '-q', ...app.example.commandLine()])).code, 0)
+  const database = statSync(app.at('data/auth.db')).ino
+  const names = readdirSync(app.example.root, { recursive: true }).length
+  const well = await app.rescue()
+  assert.equal(well.code, 0, well.err)
+  assert.match(well.out, /✓ health .*healthy[\s\S]*✓ database .*auth\.db: sound[\s\S]*✓ secrets +all \d+ are there/)
+  assert.match(
+    well.out,
+    new RegExp(
+      `newest ${snapshot.slice(0, 8)}[\\s\\S]*✓ proven +${snapshot.slice(0, 8)} .*: checked[\\s\\S]*Nothing seems to be wrong`,
+    ),
+  )
+  assert.equal(statSync(app.at('data/auth.db')).ino, database)
+  assert.equal(readdirSync(app.example.root, { recursive: true }).length, names)
+  const asData = await app.rescue('--json', ...app.identity)
+  const [look] = asData.messages() as unknown as { secrets: { key: string }; troubles: unknown[] }[]
+  assert.equal(look!.secrets.key, 'here')
+  assert.deepEqual(look!.troubles, [])
+})
+
+test('rescue alone proposes the smallest that can help and, told so, does it: one trouble after the other', async () => {
+  await using app = await patient()
+  await app.backUp()
+  await app.kill()
+  const down = await app.rescue('--json')
+  assert.equal(down.code, 1, 'it only looks where nobody can be asked')
+  assert.deepEqual(seenIn(down), { codes: ['unhealthy'], command: 'holdfast rescue service' })
+  assert.equal(await app.health(), undefined)
+  assert.equal((await app.rescue('--yes')).code, 0)
+  assert.equal(await app.health(), 200)
+
+  // A change that keeps it from starting: the restart comes first, and is not proposed again once it did not help.
+  writeFileSync(app.at('config/bot.json'), '{ broken')
+  await app.kill()
+  assert.equal(seenIn(await app.rescue('--json')).command, 'holdfast rescue service')
+  const inVain = await app.rescue('--yes', '--wait', '1')
+  assert.equal(inVain.code, 1)
+  const next = await app.rescue()
+  assert.match(next.out, /✗ restart +did not help[\s\S]*! changed +config since the newest snapshot: 1 changed/)
+  assert.match(next.out, /it said: .*SyntaxError/)
+  assert.match(
+    next.out,
+    /holdfast rescue component config .*\n +A restart at .* did not help, and config changed since/,
+  )
+  const helped = await app.rescue('--yes')
+  assert.equal(helped.code, 0, helped.err)
+  assert.equal(await app.health(), 200)
+
+  // Several at once.
+  await app.kill()
+  rmSync(app.at('secrets'), { recursive: true })
+  writeFileSync(app.at('data/auth.db'), 'no database')
+  const both = await app.rescue('--json', ...app.identity)
+  assert.deepEqual(seenIn(both), {
+    codes: ['database-damaged', 'secrets-missing', 'unhealthy'],
+    command: `holdfast rescue database ${app.at('data/auth.db')}`,
+  })
+  rmSync(app.at('data'), { recursive: true })
+  rmSync(app.at('src'), { recursive: true })
+  rmSync(app.at('config'), { recursive: true })
+  rmSync(app.at('package.json'))
+  assert.equal(seenIn(await app.rescue('--json')).command, 'holdfast rescue server')
+  const all = await app.rescue('--yes', ...app.identity)
+  assert.equal(all.code, 0, all.err)
+  assert.equal(await app.health(), 200)
+})
+
+test('rescue alone works with config, journal and cache gone, and without the repository a restart is proposed', async () => {
+  await using app = await patient()
+  await app.backUp()
+  const { base } = app.example
+  await app.kill()
+  renameSync(join(base, 'repository'), join(base, 'repository.away'))
+  const without = await app.rescue('--json')
+  assert.deepEqual(seenIn(without), { codes: ['unhealthy', 'no-repository'], command: 'holdfast rescue service' })
+  renameSync(join(base, 'repository.away'), join(base, 'repository'))
+  for (const name of ['etc', 'state', 'work', 'log']) rmSync(join(base, name), { recursive: true, force: true })
+  rmSync(app.at('config'), { recursive: true })
+  const done = await app.rescueFromRepository('--yes')
+  assert.equal(done.code, 0, done.err)
+  assert.match(done.out, /holdfast rescue component config -r /)
+  assert.equal(await app.health(), 200)
 })

@@ -126,6 +126,11 @@ async function ask(url: string, describe: (body: string) => Look, signal: AbortS
   return look
 }
 
+/** Whether an address is one of this machine alone. */
+export function isHere(url: string): boolean {
+  return /^(localhost|127\.|\[::1\]|0\.0\.0\.0)/.test(new URL(url).hostname)
+}
+
 /** `localhost` is this machine (RFC 6761), also where no /etc/hosts says so; what listens there may do so on either loopback. */
 function addressesOf(url: URL): readonly URL[] {
   if (url.hostname !== 'localhost') return [url]

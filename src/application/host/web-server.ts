@@ -9,8 +9,12 @@ const UNIT = 'systemd:nginx.service'
 export async function testWebServer(signal?: AbortSignal): Promise<void> {
   const result = await nginx(['-t', '-q'], signal)
   if (result.exitCode === 0) return
+  // `2026/11/27 14:27:25 [emerg] 785#785: unexpected end of file…`
+  const [first = ''] = result.stderr.trim().split('\n')
+  const said = first.replace(/^\S+ \S+ \[\w+\] \d+#\d+: |^nginx: \[\w+\] /, '') || 'nothing'
   throw new ApplicationError('SERVICE', 'nginx does not accept its configuration', {
-    hint: `Run \`nginx -t\`. It said: ${result.stderr.trim().split('\n').at(0) ?? 'nothing'}`,
+    facts: { said },
+    hint: `Run \`nginx -t\`. It said: ${said}`,
     cause: programFailure(result),
   })
 }

@@ -2,9 +2,11 @@ import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { Outcome } from '../../operations/event.ts'
 import { addCommand, type CommandDescription, type CommandModule, collect, type Invocation } from '../command.ts'
+import { CliError } from '../error.ts'
+import { type LookOptions, lookAndHelp } from '../look-and-help.ts'
 import { parseAt } from '../moment.ts'
 import { type RecoveryOptions, recoverApplication } from '../recover-application.ts'
-import { addServerOptions, addStepsOptions } from '../recovery-options.ts'
+import { addServerOptions, addStepsOptions, waitOption } from '../recovery-options.ts'
 import {
   type DatabaseOptions,
   type RescueOptions,
@@ -35,14 +37,26 @@ export const rescueCommand: CommandModule = {
       topic: 'restore',
       summary: 'help an application that is in trouble',
       description:
-        'Looks first, says what it found and what it would do, and asks before it does it. Nothing is deleted: what is replaced is kept, and its place is said.\n\nWorks without a config, too: name the repository (-r), and the config is read out of the newest snapshot.',
+        'Alone, it looks: how the service is and what it said last, health, metrics, port, web server, room on the disks, databases (through private copies), secrets and the key that opens them, what was changed since the newest snapshot, the last deploy, the newest snapshot and the newest that is proven, what an earlier rescue left unfinished. It names what is wrong, most likely, and the smallest playbook that can help, as a command. On a terminal it shows the plan of that and asks; with --yes it does it. Else it only looks.\n\n' +
+        'Each playbook is a command of its own, too. Each looks first, says what it found and what it would do, and asks before it does it. Nothing is deleted: what is replaced is kept, and its place is said.\n\n' +
+        'Works without a config, too: name the repository (-r), and the config is read out of the newest snapshot. Journal and cache are not needed; without the repository, a restart is still possible.\n\n' +
+        'Exit code 0: nothing seems to be wrong, or the playbook has helped; 1: something is wrong, and nothing was done or it did not help.\n\n' +
+        'With --json: a look object with troubles and proposal; with --yes followed by what the playbook prints.',
       examples: [
-        { run: 'holdfast rescue service', does: 'It is down, and nothing else is known' },
-        { run: 'holdfast rescue database', does: 'A database is damaged' },
-        { run: 'holdfast rescue component config', does: 'A change of the configuration was bad' },
+        { run: 'holdfast rescue', does: 'Look, and help' },
+        { run: 'holdfast rescue --dry-run -v', does: 'Only look, and see each changed file' },
+        { run: 'holdfast -r /mnt/backup -p password rescue', does: 'The config is gone' },
+        { run: 'holdfast rescue service', does: 'You know what it is: it is down' },
       ],
       exits: EXITS,
     })
+      .option('--app <name>', 'which application, where the repository holds several and there is no config')
+      .option('--identity <file>', 'a file with an age identity that opens the secrets (repeatable)', collect, [])
+    addConsentOptions(rescue)
+      .option('--rollback', 'when a step fails, put back what was there before', false)
+      .addOption(waitOption())
+      .hook('preSubcommand', handOn)
+      .action(context.action<LookOptions>(lookAndHelp))
     const add = (description: Omit<CommandDescription, 'topic' | 'exits'>) =>
       addCommand(rescue, { ...description, topic: 'restore', exits: EXITS })
 
@@ -141,6 +155,24 @@ export const rescueCommand: CommandModule = {
       .option('--verify', 'read every restored file again and compare it', false)
     addConsentOptions(addStepsOptions(server)).action(context.action<ServerOptions>(recover))
   },
+}
+
+/** Options that both know are taken by the outer one, wherever they stand. */
+function handOn(rescue: Command, playbook: Command): void {
+  for (const { long, attributeName } of given(rescue)) {
+    if (playbook.options.every((option) => option.attributeName() !== attributeName)) {
+      throw new CliError('USAGE', `rescue ${playbook.name()} has no option ${long}`, {
+        hint: `Run holdfast rescue ${playbook.name()} --help`,
+      })
+    }
+    playbook.setOptionValueWithSource(attributeName, rescue.getOptionValue(attributeName), 'cli')
+  }
+}
+
+function given(command: Command) {
+  return command.options
+    .map((option) => ({ long: option.long, attributeName: option.attributeName() }))
+    .filter(({ attributeName }) => command.getOptionValueSource(attributeName) === 'cli')
 }
 
 function addConsentOptions(command: Command): Command {

@@ -1,4 +1,4 @@
-import { lstat, readdir } from 'node:fs/promises'
+import { lstat, readdir, readlink } from 'node:fs/promises'
 import type { TreeNode } from '../../engine/format/tree.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
 import type { IndexedRepository } from '../../engine/repository/repository.ts'
@@ -57,7 +57,7 @@ async function compareUnit(
     const { path, node: wanted } = next
     if (isOmitted(path)) continue
     const live = await lstatOf(path)
-    if (wanted !== undefined && wanted.type !== 'dir') note(path, changeOf(wanted, live))
+    if (wanted !== undefined && wanted.type !== 'dir') note(path, await changeOf(path, wanted, live))
     else if (wanted === undefined && live !== undefined && !live.isDirectory() && !secrets.has(path))
       note(path, 'removed')
     const children = await childrenOf(repository, wanted, signal)
@@ -77,8 +77,12 @@ async function childrenOf(repository: IndexedRepository, node: TreeNode | undefi
 
 type LiveStats = Awaited<ReturnType<typeof lstatOf>>
 
-function changeOf(node: TreeNode, live: LiveStats): FileChange {
+async function changeOf(path: string, node: TreeNode, live: LiveStats): Promise<FileChange> {
   if (live === undefined) return 'created'
+  if (live.isSymbolicLink() && node.type === 'symlink') {
+    const target = await readlink(path, { encoding: 'buffer' })
+    return node.linkTarget?.equals(target) ? 'unchanged' : 'changed'
+  }
   const same =
     live.isFile() && node.type === 'file' && live.size === BigInt(node.size) && live.mtimeNs === node.mtime.ns
   return same ? 'unchanged' : 'changed'

@@ -149,6 +149,10 @@ function checksOf({ service }: Config, restarts: boolean): RecoveryPlan['checks'
 const DEPENDENCIES =
   /^(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|requirements.*\.txt|poetry\.lock|Pipfile\.lock|Gemfile\.lock|composer\.lock|go\.sum|Cargo\.lock)$/
 
+export function isDependencyList(path: string): boolean {
+  return DEPENDENCIES.test(posix.basename(path))
+}
+
 function dependenciesChanged(
   components: readonly RecoveryComponent[],
   { service }: Config,
@@ -157,7 +161,7 @@ function dependenciesChanged(
   if (part.kind === 'components' && part.install) return []
   if (service?.install === undefined && service?.build === undefined) return []
   const list = components.flatMap(({ changes }) => changes?.list ?? [])
-  const changed = list.find(({ path }) => DEPENDENCIES.test(posix.basename(path)))
+  const changed = list.find(({ path }) => isDependencyList(path))
   if (changed === undefined) return []
   return [
     {

@@ -4,6 +4,7 @@ import type { Config } from '../../application/config/config.ts'
 import { ApplicationError } from '../../application/error.ts'
 import type { Finding } from '../../application/finding.ts'
 import type { ApplicationService } from '../../application/host/application-service.ts'
+import { isHere } from '../../application/host/health.ts'
 import { accountCommands } from '../../application/host/make-account.ts'
 import { allDirectives, parseNginxConfig } from '../../application/host/nginx-config.ts'
 import { hasProgram, installCommand, portUser } from '../../application/host/requirements.ts'
@@ -163,8 +164,8 @@ async function ports(plan: Draft, { config }: PreflightOptions, missing: Missing
   const { health, manager } = config.service ?? {}
   if (health === undefined) return
   if (manager === 'command' && (await isThere(config.root))) return // nobody can tell whose it is: likely its own
-  const { hostname, port, protocol } = new URL(health)
-  if (!/^(localhost|127\.|\[::1\]|0\.0\.0\.0)/.test(hostname)) return
+  if (!isHere(health)) return
+  const { port, protocol } = new URL(health)
   const number = Number(port || (protocol === 'https:' ? 443 : 80))
   const user = await portUser(number)
   if (user === undefined) return

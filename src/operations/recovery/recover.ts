@@ -21,7 +21,7 @@ import type { Replaced } from '../restore/swap-units.ts'
 import { refuseSystemFolders } from '../restore/unit-paths.ts'
 import { runOperation } from '../run-operation.ts'
 import { type RunStepsOptions, runSteps, undoSteps } from '../steps/run-steps.ts'
-import { beginStepRecord, readStepRecord, type StepRecord, type StepState } from '../steps/step-record.ts'
+import { beginStepRecord, isInPlace, readStepRecord, type StepRecord, type StepState } from '../steps/step-record.ts'
 import { chooseGoodSnapshot, type GoodSnapshot, olderAndDifferent } from './choose-good-snapshot.ts'
 import { planRecovery, requirePreflight } from './plan-recovery.ts'
 import { type RecoveryPart, targetsOf, whatItLacks } from './recovery-part.ts'
@@ -131,10 +131,12 @@ function frameOf({ location }: RepositoryAccess, { choice, part }: PlanOptions) 
   }
 }
 
-/** What it is called by the operator. */
-function commandOf({ part }: PlanOptions): string {
+/** What an operator types to go on with it. */
+function commandOf({ part, withoutSecrets }: PlanOptions): string {
   if (part === undefined) return 'restore --full'
-  return part.kind === 'secrets' ? 'rescue secrets' : `rescue component ${part.names.join(' ')}`
+  if (part.kind === 'secrets') return 'rescue secrets'
+  const options = [...(part.install ? ['--install'] : []), ...(withoutSecrets ? ['--without-secrets'] : [])]
+  return ['rescue component', ...part.names, ...options].join(' ')
 }
 
 interface Prepared {
@@ -155,8 +157,7 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
   let chosen = first
   let config = await configFor(chosen, options)
   const recordFile = posix.join(config.config.stateDirectory, 'recovery.json')
-  const found = options.anew ? undefined : await readStepRecord(recordFile)
-  const record = found?.state === 'running' || found?.state === 'undoing' ? found : undefined
+  const record = options.anew ? undefined : await unfinished(recordFile, options)
   const pinned = record?.request.snapshot
   if (typeof pinned === 'string' && pinned !== chosen.stored.id) {
     // Backups may have been made since; what was begun is brought to its end.
@@ -192,6 +193,14 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
     ...(await sameAsHere(repository, chosen, plan, signal)),
   ]
   return { chosen, config, plan: { ...plan, findings }, record, recordFile, request, stamp: at }
+}
+
+/** A part is brought back also after another one that was put in place whole, and did not help. */
+async function unfinished(file: string, options: PlanOptions): Promise<StepRecord | undefined> {
+  const record = await readStepRecord(file)
+  if (record?.state !== 'running' && record?.state !== 'undoing') return undefined
+  const isOther = options.part !== undefined && record.operation !== commandOf(options)
+  return isOther && isInPlace(record) ? undefined : record
 }
 
 /** Of a part the newest that brings it back whole, where none is named. */

@@ -1,4 +1,4 @@
-import { chmod, chown, copyFile, lstat, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import { chmod, chown, copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { ApplicationService } from '../../application/host/application-service.ts'
@@ -6,7 +6,6 @@ import type { ApplicationCheck } from '../../application/host/health.ts'
 import { type RecoveredDatabase, recoverDatabase } from '../../application/sources/recover-database.ts'
 import { SIDECAR_SUFFIXES } from '../../application/sources/sqlite-header.ts'
 import { latin1, openSqliteProcess, type SqliteProcess } from '../../application/sources/sqlite-process.ts'
-import { surveyFiles } from '../../application/sources/survey.ts'
 import { CodedError } from '../../engine/error.ts'
 import { permissions } from '../../engine/format/mode.ts'
 import { processIdentity } from '../../engine/os/process-identity.ts'
@@ -38,6 +37,7 @@ import { ApplicationSteps, describeChecks, nameOfService, stateOf } from '../ste
 import { runSteps, type Step, type StepTools, undoSteps } from '../steps/run-steps.ts'
 import { beginStepRecord, readStepRecord, type StepRecord } from '../steps/step-record.ts'
 import { openWorkFolder } from '../work-folder.ts'
+import { applicationDatabases, realPath } from './application-databases.ts'
 import { chooseDatabase } from './choose-database.ts'
 import type { DatabaseFacts, DatabaseRescuePlan } from './database-plan.ts'
 import { type ExaminedDatabase, examineDatabase } from './examine-database.ts'
@@ -187,14 +187,14 @@ class DatabaseRescue<Options extends Inner> {
     const record = await readStepRecord(this.#recordFile)
     if (record?.state !== 'running' && record?.state !== 'undoing') return undefined
     const { path } = this.#options
-    if (path !== undefined && (await real(path)) !== record.subject) return undefined
+    if (path !== undefined && (await realPath(path)) !== record.subject) return undefined
     return (await hasReplaced(record)) || record.state === 'undoing' ? record : undefined
   }
 
   async #choose(): Promise<{ readonly subject: ExaminedDatabase; readonly others: readonly ExaminedDatabase[] }> {
     const { config, path } = this.#options
     if (path !== undefined) {
-      const wanted = await real(path)
+      const wanted = await realPath(path)
       if ((await this.#paths()).every((known) => known !== wanted) && (await presence(wanted)) === 'nothing') {
         throw new OperationError('NOTHING', `There is no database ${path}, and no snapshot knows one`, {
           facts: { path },
@@ -230,26 +230,9 @@ class DatabaseRescue<Options extends Inner> {
     return { subject, others: looked.filter((each) => each !== subject) }
   }
 
-  /** On disk by their first bytes, and in the newest snapshot: a damaged one need not look like one. */
   async #paths(): Promise<readonly string[]> {
     const { config, signal } = this.#options
-    const targets = config.components
-      .filter(({ kind }) => kind === 'files' || kind === 'sqlite')
-      .flatMap(({ paths }) => paths.filter(posix.isAbsolute))
-    const paths = new Set<string>()
-    for (const target of targets) {
-      if ((await presence(target)) === 'nothing') continue
-      const { databases } = await surveyFiles(Buffer.from(target), { signal })
-      for (const database of databases) if (!isAside(String(database))) paths.add(await real(String(database)))
-    }
-    for (const known of await storedDatabases(this.#repository, config.app, signal)) {
-      // Whoever can write to the repository may not say which files of the machine are replaced: the config does.
-      if (targets.some((target) => isBelow(known, target))) paths.add(await real(known))
-    }
-    for (const { kind, paths: own } of config.components) {
-      if (kind === 'sqlite') for (const path of own) if (!(await isFolder(path))) paths.add(await real(path))
-    }
-    return [...paths].sort()
+    return applicationDatabases(config, await storedDatabases(this.#repository, config.app, signal), signal)
   }
 
   async #look(path: string): Promise<ExaminedDatabase> {
@@ -553,26 +536,10 @@ function beyondHelp({ path, seen }: ExaminedDatabase, passedOver: readonly strin
 async function linksTo(path: string, config: Config): Promise<string[]> {
   const names: string[] = []
   for (const target of config.components.flatMap(({ paths }) => paths.filter(posix.isAbsolute))) {
-    const there = await real(target)
+    const there = await realPath(target)
     if (there !== target && isBelow(path, there)) names.push(target + path.slice(there.length))
   }
   return names
-}
-
-/** What a rescue or a restore has put aside is no database of the application. */
-function isAside(path: string): boolean {
-  return /\.(corrupt|before|restored)-\d{8}-\d{6}(-\d+)?$/.test(path)
-}
-
-async function real(path: string): Promise<string> {
-  const there = await realpath(path).catch(ignoreMissing)
-  if (there !== undefined) return there
-  const folder = await realpath(posix.dirname(path)).catch(ignoreMissing)
-  return folder === undefined ? path : posix.join(folder, posix.basename(path))
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return (await lstat(path).catch(ignoreMissing))?.isDirectory() === true
 }
 
 /** On disk when it resolves. */

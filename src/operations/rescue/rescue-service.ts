@@ -1,4 +1,3 @@
-import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { ApplicationService } from '../../application/host/application-service.ts'
 import type { ApplicationCheck } from '../../application/host/health.ts'
@@ -11,7 +10,7 @@ import { runOperation } from '../run-operation.ts'
 import { ApplicationSteps, describeChecks, logHint, nameOfService, stateOf } from '../steps/application-steps.ts'
 import { runSteps, type Step, undoSteps } from '../steps/run-steps.ts'
 import { beginStepRecord, readStepRecord, type StepState } from '../steps/step-record.ts'
-import { refuseUnfinished } from './unfinished-run.ts'
+import { refuseUnfinished, serviceRecordOf } from './unfinished-run.ts'
 
 export interface ServiceRescuePlan {
   readonly app: string
@@ -45,13 +44,6 @@ export type RescueServiceReport =
       readonly checks: readonly ApplicationCheck[]
     }
   | { readonly outcome: 'declined'; readonly plan: ServiceRescuePlan }
-
-const RECORD = 'rescue-service.json'
-
-/** Where the last restart of an application by a rescue is told of. */
-export function serviceRecordOf({ stateDirectory }: Pick<Config, 'stateDirectory'>): string {
-  return posix.join(stateDirectory, RECORD)
-}
 
 /**
  * Stops the application if it runs, starts it, and asks it how it is. Needs no repository. Rejects with `NOTHING` when the

@@ -69,6 +69,13 @@ export async function readStepRecord(file: string): Promise<StepRecord | undefin
   return parsed.data
 }
 
+/** Whether an unfinished run has put all in place, and only the application did not start or is not well. */
+export function isInPlace({ state, steps }: StepRecord): boolean {
+  return (
+    state === 'running' && steps.every(({ id, state: each }) => id === 'start' || id === 'check' || each === 'done')
+  )
+}
+
 /** A new record, with all steps before it; it is on disk when this resolves. */
 export async function beginStepRecord(
   file: string,
