@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { CommanderError } from 'commander'
 import { parseConfig } from '../src/application/config/load-config.ts'
-import { commandModules } from '../src/cli/commands.ts'
+import { allCommands } from '../src/cli/commands.ts'
 import { run } from '../src/cli/main.ts'
 import { createProgram } from '../src/cli/program.ts'
 import { splitWords } from '../src/cli/split-words.ts'
@@ -55,12 +55,13 @@ function commandsIn(text: string): string[] {
 test('every command line in the documentation is one that the program understands', async () => {
   let count = 0
   const wrong: string[] = []
+  const commands = await allCommands()
   for (const page of pages) {
     for (const line of commandsIn(textOf(page))) {
       count += 1
       const given = line.replaceAll('…', '').trim()
       const words = given === '' ? ['--help'] : splitWords(given, page)
-      const program = createProgram(fakeIo(), { action: () => async () => {} }, commandModules)
+      const program = createProgram(fakeIo(), { action: () => async () => {} }, commands)
       await program.parseAsync(words, { from: 'user' }).catch((error: Error) => {
         // What `--help`, `help` and no command at all end with.
         if (!(error instanceof CommanderError)) wrong.push(`${page}: holdfast${line}: ${error.message}`)

@@ -12,7 +12,7 @@ import type { Style } from './style.ts'
 
 /**
  * One command: one file in `commands/`, listed in `commands.ts`. `register` describes the command and must stay light, for
- * it runs at every start; what the command needs to do its work is imported inside its action.
+ * help runs it of all; what the command needs to do its work is imported inside its action.
  */
 export interface CommandModule {
   readonly name: string

@@ -1,67 +1,65 @@
+import { Command } from 'commander'
 import type { CommandModule } from './command.ts'
-import { backupCommand } from './commands/backup.ts'
-import { catCommand } from './commands/cat.ts'
-import { checkCommand } from './commands/check.ts'
-import { completionCommand } from './commands/completion.ts'
-import { copyCommand } from './commands/copy.ts'
-import { demoCommand } from './commands/demo.ts'
-import { diffCommand } from './commands/diff.ts'
-import { doctorCommand } from './commands/doctor.ts'
-import { drillCommand } from './commands/drill.ts'
-import { dumpCommand } from './commands/dump.ts'
-import { exportCommand } from './commands/export.ts'
-import { findCommand } from './commands/find.ts'
-import { forgetCommand } from './commands/forget.ts'
-import { historyCommand } from './commands/history.ts'
-import { importCommand } from './commands/import.ts'
-import { initCommand } from './commands/init.ts'
-import { keyCommand } from './commands/key.ts'
-import { lsCommand } from './commands/ls.ts'
-import { protectCommand } from './commands/protect.ts'
-import { pruneCommand } from './commands/prune.ts'
-import { repairCommand } from './commands/repair.ts'
-import { rescueCommand } from './commands/rescue.ts'
-import { restoreCommand } from './commands/restore.ts'
-import { scrubCommand } from './commands/scrub.ts'
-import { snapshotsCommand } from './commands/snapshots.ts'
-import { statsCommand } from './commands/stats.ts'
-import { statusCommand } from './commands/status.ts'
-import { tagCommand } from './commands/tag.ts'
-import { unlockCommand } from './commands/unlock.ts'
-import { verifyCommand } from './commands/verify.ts'
-import { versionCommand } from './commands/version.ts'
+import { addGlobalOptions } from './global-options.ts'
 
 /** Every command there is; the help orders them by topic, and within a topic as they stand here. */
-export const commandModules: readonly CommandModule[] = [
-  protectCommand,
-  initCommand,
-  backupCommand,
-  statusCommand,
-  historyCommand,
-  doctorCommand,
-  snapshotsCommand,
-  lsCommand,
-  findCommand,
-  diffCommand,
-  statsCommand,
-  catCommand,
-  checkCommand,
-  scrubCommand,
-  verifyCommand,
-  drillCommand,
-  demoCommand,
-  restoreCommand,
-  rescueCommand,
-  dumpCommand,
-  exportCommand,
-  importCommand,
-  forgetCommand,
-  pruneCommand,
-  tagCommand,
-  keyCommand,
-  copyCommand,
-  repairCommand,
-  unlockCommand,
-  completionCommand,
-  versionCommand,
-]
+const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
+  protect: async () => (await import('./commands/protect.ts')).protectCommand,
+  init: async () => (await import('./commands/init.ts')).initCommand,
+  backup: async () => (await import('./commands/backup.ts')).backupCommand,
+  status: async () => (await import('./commands/status.ts')).statusCommand,
+  history: async () => (await import('./commands/history.ts')).historyCommand,
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand,
+  snapshots: async () => (await import('./commands/snapshots.ts')).snapshotsCommand,
+  ls: async () => (await import('./commands/ls.ts')).lsCommand,
+  find: async () => (await import('./commands/find.ts')).findCommand,
+  diff: async () => (await import('./commands/diff.ts')).diffCommand,
+  stats: async () => (await import('./commands/stats.ts')).statsCommand,
+  cat: async () => (await import('./commands/cat.ts')).catCommand,
+  check: async () => (await import('./commands/check.ts')).checkCommand,
+  scrub: async () => (await import('./commands/scrub.ts')).scrubCommand,
+  verify: async () => (await import('./commands/verify.ts')).verifyCommand,
+  drill: async () => (await import('./commands/drill.ts')).drillCommand,
+  demo: async () => (await import('./commands/demo.ts')).demoCommand,
+  restore: async () => (await import('./commands/restore.ts')).restoreCommand,
+  rescue: async () => (await import('./commands/rescue.ts')).rescueCommand,
+  dump: async () => (await import('./commands/dump.ts')).dumpCommand,
+  export: async () => (await import('./commands/export.ts')).exportCommand,
+  import: async () => (await import('./commands/import.ts')).importCommand,
+  forget: async () => (await import('./commands/forget.ts')).forgetCommand,
+  prune: async () => (await import('./commands/prune.ts')).pruneCommand,
+  tag: async () => (await import('./commands/tag.ts')).tagCommand,
+  key: async () => (await import('./commands/key.ts')).keyCommand,
+  copy: async () => (await import('./commands/copy.ts')).copyCommand,
+  repair: async () => (await import('./commands/repair.ts')).repairCommand,
+  unlock: async () => (await import('./commands/unlock.ts')).unlockCommand,
+  completion: async () => (await import('./commands/completion.ts')).completionCommand,
+  version: async () => (await import('./commands/version.ts')).versionCommand,
+}
+
+export async function allCommands(): Promise<readonly CommandModule[]> {
+  return Promise.all(Object.values(COMMANDS).map((load) => load()))
+}
+
+/**
+ * The commands that a command line may need: as good as always the one that it names, for loading the others takes longer than
+ * many a command. All of them for help, for what is no command, and for what is wrong.
+ */
+export async function commandsFor(argv: readonly string[]): Promise<readonly CommandModule[]> {
+  const name = commandNamed(argv)
+  // It completes the names and options of all.
+  if (name === undefined || name === 'completion') return allCommands()
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  return load === undefined ? allCommands() : [await load()]
+}
+
+function commandNamed(argv: readonly string[]): string | undefined {
+  const program = new Command().exitOverride().configureOutput({ outputError: () => {} })
+  addGlobalOptions(program)
+  try {
+    // The first word that is neither an option nor a value of one, which is how commander finds the command.
+    return program.parseOptions([...argv]).operands[0]
+  } catch {
+    return undefined // a wrong value, which is reported when the whole line is understood
+  }
+}

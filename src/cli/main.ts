@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander'
 import type { Outcome } from '../operations/event.ts'
 import type { CommandModule } from './command.ts'
-import { commandModules } from './commands.ts'
+import { commandsFor } from './commands.ts'
 import { errorMessage, formatError } from './error-printer.ts'
 import { EXIT, exitCodeOfError, exitCodeOfOutcome, unwrapAbort } from './exit-code.ts'
 import { normaliseArguments, readEarlyOptions } from './global-options.ts'
@@ -16,11 +16,7 @@ import { escapeJson } from './terminal-text.ts'
  * Runs one command line, without `node` and the script's name, and resolves with its exit code. Never rejects: what fails is
  * printed. Does not end the process and leaves nothing of it changed.
  */
-export async function run(
-  argv: readonly string[],
-  realIo: Io,
-  modules: readonly CommandModule[] = commandModules,
-): Promise<number> {
+export async function run(argv: readonly string[], realIo: Io, modules?: readonly CommandModule[]): Promise<number> {
   const { json, colour, verbose } = readEarlyOptions(argv)
   const io = colour ? realIo : withoutColour(realIo)
   let outcome: Outcome = 'succeeded'
@@ -28,8 +24,9 @@ export async function run(
     outcome = result
   })
   try {
-    const program = createProgram(io, context, modules)
-    await program.parseAsync(argv.length === 0 ? ['--help'] : normaliseArguments(argv), { from: 'user' })
+    const line = argv.length === 0 ? ['--help'] : normaliseArguments(argv)
+    const program = createProgram(io, context, modules ?? (await commandsFor(line)))
+    await program.parseAsync(line, { from: 'user' })
     return exitCodeOfOutcome(outcome)
   } catch (caught) {
     const error = unwrapAbort(caught)

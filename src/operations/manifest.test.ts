@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { SnapshotId } from '../engine/format/id.ts'
-import { encodeManifest, type Manifest, parseManifest } from './manifest.ts'
+import { encodeManifest, type Manifest } from './manifest.ts'
+import { parseManifest } from './parse-manifest.ts'
 
 const SNAPSHOT = 'ab'.repeat(32) as SnapshotId
 
