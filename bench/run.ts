@@ -8,7 +8,8 @@
  *   npm run bench -- --quick                          small corpora, one round: does everything run and come back right?
  *   npm run bench -- --markdown                       also writes the figures into docs/benchmarks.md
  *
- * `--json FILE` writes every single run; `--on-disk` keeps out of tmpfs; `--source` runs the source instead of the compiled package. Corpora are made once, in $HOLDFAST_BENCH_DIR (default
+ * `--json FILE` writes every single run; `--on-disk` keeps out of tmpfs; `--source` runs the source instead of the compiled package, `--public-only` has Holdfast do without undocumented
+ * interfaces of the runtime. Corpora are made once, in $HOLDFAST_BENCH_DIR (default
  * /var/tmp/holdfast-bench). Exit code 1 when a program failed or brought back something else than it was given.
  */
 import { spawnSync } from 'node:child_process'
@@ -43,6 +44,7 @@ const { values } = parseArgs({
     markdown: { type: 'boolean', default: false },
     json: { type: 'string' },
     source: { type: 'boolean', default: false },
+    'public-only': { type: 'boolean', default: false },
     'on-disk': { type: 'boolean', default: false },
   },
 })
@@ -180,7 +182,8 @@ async function inOneGibibyte(
 function findPeers(keys: string, installed: string): { peers: Peer[]; absent: string[] } {
   if (peerNames.includes('script') && spawnSync('gpg', ['--version']).status === 0) makeKeys(keys)
   const makers: Readonly<Record<PeerName, () => Peer | string>> = {
-    holdfast: () => holdfast(values.source ? join(checkout, 'bin/holdfast') : installPackage(installed)),
+    holdfast: () =>
+      holdfast(values.source ? join(checkout, 'bin/holdfast') : installPackage(installed), values['public-only']),
     restic,
     borg,
     script: () => script(keys),

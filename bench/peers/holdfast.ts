@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { PUBLIC_ONLY } from '../../src/engine/process-library.ts'
 import { peerEnvironment } from '../measure.ts'
 import { PASSWORD, type Peer, type Site, type Step } from './peer.ts'
 
@@ -16,7 +17,8 @@ const NEEDS: Readonly<Record<Step, readonly string[]>> = {
 }
 
 /** Holdfast used as restic is: a repository and paths, no config file. */
-export function holdfast(program: string): Peer {
+/** With `publicOnly`, by documented interfaces of the runtime alone. */
+export function holdfast(program: string, publicOnly = false): Peer {
   const help = new Map<string, string | undefined>()
   const helpOf = (command: string) => {
     if (!help.has(command)) {
@@ -27,11 +29,11 @@ export function holdfast(program: string): Peer {
   }
   const run = ({ repository, home }: Site, ...args: readonly string[]) => ({
     argv: [program, '-r', repository, '--password-file', join(home, 'password'), '--quiet', ...args],
-    env: peerEnvironment(home),
+    env: { ...peerEnvironment(home), ...(publicOnly ? { [PUBLIC_ONLY]: '1' } : {}) },
   })
   return {
     name: 'holdfast',
-    version: spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout.split('\n')[0] ?? '',
+    version: `${spawnSync(program, ['--version'], { encoding: 'utf8' }).stdout.split('\n')[0] ?? ''}${publicOnly ? ', documented interfaces alone' : ''}`,
     lacks(step) {
       const [command, ...options] = NEEDS[step]
       const text = helpOf(command!)

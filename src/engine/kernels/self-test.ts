@@ -2,6 +2,7 @@ import { createCipheriv, hash } from 'node:crypto'
 import { EngineError } from '../error.ts'
 import { MIN_CHUNK } from './chunker.ts'
 import { createKernels, type Implementation, type KernelsOptions } from './kernels.ts'
+import { opensslAes } from './openssl-aes.ts'
 import { createBatchOpener, createSealer, OPENER_MEMORY, SEALER_MEMORY } from './seals.ts'
 import { createZstdContext, type ZstdContext } from './zstd-context.ts'
 
@@ -44,8 +45,12 @@ const RFC_VECTORS: readonly (readonly [key: string, message: string, mac: string
 
 const SCRATCH = 16 * 1024
 
-/** Throws `SELF_CHECK` with the name of the kernel that failed. Takes a few milliseconds. */
+/**
+ * Throws `SELF_CHECK` with the name of the kernel that failed. Takes a few milliseconds, beside what loading the native module takes
+ * that the kernels are called through.
+ */
 export function selfTest(options: Omit<KernelsOptions, 'memoryBytes'> = {}): SelfTestReport {
+  opensslAes()
   const start = performance.now()
   const kernels = createKernels({
     ...options,
