@@ -152,3 +152,15 @@ test('an installation without compiled code says that it is incomplete', () => {
   assert.equal(status, 1)
   assert.match(stderr, /this installation is incomplete: .*\/dist\/cli\/main\.js is missing/)
 })
+
+test('large pages are asked for beside what the operator asks of the C library', () => {
+  const root = installation('large-pages', {
+    ...dependencies,
+    'src/cli/main.ts': '',
+    'node_modules/node/bin/node': '#!/bin/sh\n[ "$1" = --version ] && echo v24.21.0 || echo "$GLIBC_TUNABLES"\n',
+  })
+  const program = join(root, 'bin/holdfast')
+  assert.equal(run(program, [], { PATH: noNode }).stdout, 'glibc.malloc.hugetlb=1\n')
+  const own = 'glibc.malloc.check=1'
+  assert.equal(run(program, [], { PATH: noNode, GLIBC_TUNABLES: own }).stdout, `${own}:glibc.malloc.hugetlb=1\n`)
+})

@@ -7,6 +7,7 @@ import { EXIT, exitCodeOfError, exitCodeOfOutcome, unwrapAbort } from './exit-co
 import { normaliseArguments, readEarlyOptions } from './global-options.ts'
 import { createContext } from './invocation.ts'
 import { type Io, processIo, withoutColour } from './io.ts'
+import { forgetLargePages } from './large-pages.ts'
 import { createProgram } from './program.ts'
 import { createScreen } from './screen.ts'
 import { styleFor } from './style.ts'
@@ -45,6 +46,7 @@ export async function run(argv: readonly string[], realIo: Io, modules?: readonl
 
 /** The program as the operating system runs it. */
 export async function main(): Promise<void> {
+  forgetLargePages(process.env)
   // Not `process.exit`: what has been written to a pipe may not have arrived yet.
   process.exitCode = await run(process.argv.slice(2), processIo())
 }
