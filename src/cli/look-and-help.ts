@@ -64,13 +64,13 @@ async function apply(playbook: Playbook, invocation: Invocation<LookOptions>, he
     case 'database':
       return replaceDatabase(inner, here, playbook.path)
     case 'component': {
-      const { names, install, snapshot } = playbook
+      const { names, install, snapshot, withoutSecrets } = playbook
       const chosen = snapshot === undefined ? {} : { snapshot }
       const part = { kind: 'components', names, install } as const
-      return restorePart({ ...inner, options: { ...options, ...chosen } }, here, part)
+      return restorePart({ ...inner, options: { ...options, ...chosen, withoutSecrets } }, here, part)
     }
     case 'secrets':
-      return restorePart(inner, here, { kind: 'secrets' })
+      return restorePart(inner, here, { kind: 'secrets', which: 'missing' })
     case 'server':
       return recoverAll(inner, here)
     case 'again':
@@ -113,7 +113,8 @@ async function goOn(
   if (verb === 'rescue' && playbook === 'component') {
     return restorePart(inner, here, { kind: 'components', names, install: rest.includes('--install') })
   }
-  if (verb === 'rescue' && playbook === 'secrets') return restorePart(inner, here, { kind: 'secrets' })
+  if (verb === 'rescue' && playbook === 'secrets')
+    return restorePart(inner, here, { kind: 'secrets', which: rest.includes('--all') ? 'all' : 'missing' })
   if (verb === 'rescue' && playbook === 'database') return replaceDatabase(inner, here, undefined)
   // A whole server may be recovered in another place: only whoever began it knows all of it.
   invocation.screen.say('Run it again as it was begun')
@@ -144,9 +145,10 @@ function wordsOf(playbook: Playbook): readonly string[] {
     case 'database':
       return ['rescue', 'database', playbook.path]
     case 'component': {
-      const { names, install, snapshot } = playbook
+      const { names, install, snapshot, withoutSecrets } = playbook
       const from = snapshot === undefined ? [] : ['--snapshot', snapshot.slice(0, 8)]
-      return ['rescue', 'component', ...names, ...(install ? ['--install'] : []), ...from]
+      const flags = [...(install ? ['--install'] : []), ...(withoutSecrets ? ['--without-secrets'] : [])]
+      return ['rescue', 'component', ...names, ...flags, ...from]
     }
     default:
       return ['rescue', playbook.kind]

@@ -4,9 +4,11 @@ import type { RepositoryAccess } from '../operations/access.ts'
 import type { Outcome } from '../operations/event.ts'
 import type { RecoveryPart } from '../operations/recovery/recovery-part.ts'
 import type { DatabaseRescuePlan } from '../operations/rescue/database-plan.ts'
+import type { SealKeyPlan } from '../operations/rescue/replace-seal-key.ts'
 import type { ServiceRescuePlan } from '../operations/rescue/rescue-service.ts'
 import { confirm, requireAnswers } from './ask.ts'
 import type { Invocation } from './command.ts'
+import { CliError } from './error.ts'
 import { carryOut, rollbackAsker, type StepsOptions } from './recover-application.ts'
 
 /** Options of every playbook. */
@@ -106,6 +108,46 @@ export async function restorePart(
     signal,
   }
   return carryOut(invocation, access, request, { verify: false, question: QUESTION })
+}
+
+export interface CompromisedOptions extends RescueOptions {
+  readonly seal: readonly string[]
+}
+
+/** Says what a key that others have opens, and seals for another one from now on where that is named. */
+export async function replaceKey(
+  invocation: Invocation<CompromisedOptions>,
+  { access, config, configFrom }: Surroundings,
+): Promise<Outcome> {
+  const { globals, options, screen, signal, style } = invocation
+  const [{ planReplaceSealKey, replaceSealKey }, { replacedKeyLines, sealKeyPlanJson, sealKeyPlanLines }] =
+    await Promise.all([import('../operations/rescue/replace-seal-key.ts'), import('./seal-key-text.ts')])
+  const request = { config, recipients: options.seal, signal }
+  const show = (plan: SealKeyPlan) => {
+    screen.live(undefined)
+    if (globals.json) screen.json(sealKeyPlanJson(plan))
+    else screen.print(`${sealKeyPlanLines(plan, style).join('\n')}\n`)
+  }
+  if (options.dryRun || options.seal.length === 0) {
+    show(await planReplaceSealKey(access, request))
+    return options.dryRun ? sayDryRun(invocation) : 'succeeded'
+  }
+  if (configFrom === 'snapshot') {
+    throw new CliError('NO_CONFIG', 'Cannot seal for another key: the config, which names it, is not on this machine', {
+      hint: 'Without --seal it is said what the old key opens',
+    })
+  }
+  const { outcome } = await replaceSealKey(access, {
+    ...request,
+    rollback: options.rollback,
+    confirm: async (plan) => {
+      show(plan)
+      return options.yes || confirm(invocation, QUESTION, false)
+    },
+    askRollback: rollbackAsker(invocation),
+    observe: invocation.observe({ config, access, summarise: replacedKeyLines }),
+  })
+  return outcome === 'declined' ? 'interrupted' : outcome
 }
 
 export interface DatabaseOptions extends RescueOptions {

@@ -23,6 +23,8 @@ export interface LiveExample extends AsyncDisposable {
   readonly port: number
   readonly access: RepositoryAccess
   readonly identity: string
+  /** Whom its secrets are sealed for. */
+  readonly recipient: string
   config(changes?: Record<string, unknown>): Config
   backUp(changes?: Record<string, unknown>): Promise<string>
   /** Writes the config and the password for the command line, and answers with the arguments that name them. */
@@ -57,6 +59,7 @@ export async function liveExample(components: Record<string, unknown> = {}): Pro
     port,
     access,
     identity: file,
+    recipient,
     server,
     config(changes = {}) {
       const written = {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readJournal } from '../../src/application/journal/journal.ts'
+import { makeAgeIdentity } from '../equipment/age-identity.ts'
 import { compareDescriptions, describeTree } from '../equipment/describe-tree.ts'
 import { type LiveExample, liveExample } from '../equipment/live-example.ts'
 import { type CommandResult, runCommand } from '../equipment/run-command.ts'
@@ -207,14 +208,16 @@ test('a snapshot that does not have it whole is passed over, and a component tha
   assert.match(unknown.err, /no component "konfig"[\s\S]*It has code, config, data, secrets/)
 })
 
-test('secrets that were lost come back unsealed and closed, also out of other components, and nothing else is touched', async () => {
+test('secrets that are missing come back unsealed and closed, also out of other components, and nothing else is touched', async () => {
   await using app = await patient()
   writeFileSync(app.at('config/.env'), 'TOKEN=inside config\n', { mode: 0o600 })
+  writeFileSync(app.at('config/.env.staging'), 'TOKEN=old\n', { mode: 0o600 })
   await app.backUp()
   const wanted = treeOf(app.at('secrets'))
   const other = statSync(app.at('config/bot.json')).ino
   rmSync(app.at('secrets'), { recursive: true })
-  writeFileSync(app.at('config/.env'), '')
+  rmSync(app.at('config/.env'))
+  writeFileSync(app.at('config/.env.staging'), 'TOKEN=replaced since\n')
   await app.kill()
   const refused = await app.rescue('secrets', '--yes')
   assert.equal(refused.code, 1)
@@ -229,6 +232,89 @@ test('secrets that were lost come back unsealed and closed, also out of other co
   assert.equal(readFileSync(app.at('config/.env'), 'utf8'), 'TOKEN=inside config\n')
   assert.equal(statSync(app.at('config/.env')).mode & 0o777, 0o600)
   assert.equal(statSync(app.at('config/bot.json')).ino, other)
+  assert.equal(readFileSync(app.at('config/.env.staging'), 'utf8'), 'TOKEN=replaced since\n')
+
+  const none = await app.rescue('secrets', '--yes', ...app.identity)
+  assert.match(none.err, /No secret of devrel is missing[\s\S]*--all/)
+  assert.equal((await app.rescue('secrets', '--all', '--yes', '-q', ...app.identity)).code, 0)
+  assert.equal(readFileSync(app.at('config/.env.staging'), 'utf8'), 'TOKEN=old\n')
+})
+
+test('of a folder of secrets the one that is missing comes back beside those that were replaced since', async () => {
+  await using app = await patient()
+  writeFileSync(app.at('secrets/other.env'), 'TOKEN=old\n', { mode: 0o600 })
+  await app.backUp()
+  writeFileSync(app.at('secrets/other.env'), 'TOKEN=replaced since\n')
+  const folder = statSync(app.at('secrets')).ino
+  rmSync(app.at('secrets/.env.production'))
+  const done = await app.rescue('secrets', '--yes', ...app.identity)
+  assert.equal(done.code, 0, done.err)
+  assert.equal(await app.health(), 200)
+  assert.equal(readFileSync(app.at('secrets/other.env'), 'utf8'), 'TOKEN=replaced since\n')
+  assert.deepEqual(
+    [statSync(app.at('secrets')).ino, statSync(app.at('secrets/.env.production')).mode & 0o777],
+    [folder, 0o600],
+  )
+})
+
+test('of a key that others have it is said what it opens and what to replace; another one is sealed for from now on', async () => {
+  await using app = await patient()
+  const first = await app.backUp()
+  const { base } = app.example
+  const config = join(base, 'etc/holdfast.yaml')
+  const text = readFileSync(config, 'utf8')
+  const known = await app.rescue('secrets', '--compromised', '--json')
+  assert.equal(known.code, 0, known.err)
+  const [plan] = known.messages() as unknown as {
+    secrets: string[]
+    sealed_to_old: { snapshot_id: string }[]
+    rotation: { title: string; commands: string[] }[]
+  }[]
+  assert.deepEqual(plan!.secrets, [app.at('secrets/.env.production')])
+  assert.deepEqual(
+    plan!.sealed_to_old.map(({ snapshot_id }) => snapshot_id),
+    [first],
+  )
+  const order = ['Make a new key', 'Seal for it', 'Replace what', 'Back up', 'Remove what', 'Revoke the old key']
+  assert.deepEqual(
+    plan!.rotation.map(({ title }, i) => title.slice(0, order[i]!.length)),
+    order,
+  )
+  assert.deepEqual(plan!.rotation[4]!.commands, [`holdfast forget ${first.slice(0, 8)} --prune`])
+  assert.equal(readFileSync(config, 'utf8'), text)
+
+  const next = await makeAgeIdentity(base, 'next.txt')
+  const refused = await app.rescue('secrets', '--compromised', '--seal', 'gpg:nobody@example.com', '--yes')
+  assert.equal(refused.code, 1)
+  assert.equal(readFileSync(config, 'utf8'), text, 'nothing is changed for a key that cannot be sealed for')
+  const done = await app.rescue('secrets', '--compromised', '--seal', next.recipient, '--yes')
+  assert.equal(done.code, 0, done.err)
+  assert.match(done.out, /1 snapshot before that the old key still opens/)
+  const [kept] = readdirSync(join(base, 'etc')).filter((name) => name.startsWith('holdfast.yaml.before-'))
+  assert.equal(readFileSync(join(base, 'etc', kept!), 'utf8'), text)
+  assert.ok(!readFileSync(config, 'utf8').includes(app.example.recipient))
+
+  rmSync(app.at('secrets'), { recursive: true })
+  const withOld = await app.rescue('secrets', '--yes', ...app.identity)
+  assert.match(withOld.err, /The secrets stay sealed/)
+  assert.equal((await app.rescue('secrets', '--yes', '-q', '--identity', next.file)).code, 0)
+  assert.equal(await app.health(), 200)
+  const again = await app.rescue('secrets', '--compromised', '--seal', next.recipient, '--yes')
+  assert.match(again.err, /seals for nobody but age1\S+ already|seals for nobody but age:\S+ already/)
+})
+
+test('when the backup for the new key is not complete, the config comes back with --rollback', async () => {
+  await using app = await patient()
+  await app.backUp()
+  const { base } = app.example
+  const config = join(base, 'etc/holdfast.yaml')
+  const text = readFileSync(config, 'utf8')
+  const next = await makeAgeIdentity(base, 'next.txt')
+  renameSync(app.at('data'), app.at('data.away'))
+  const failed = await app.rescue('secrets', '--compromised', '--seal', next.recipient, '--yes', '--rollback')
+  assert.equal(failed.code, 1)
+  assert.match(failed.err, /the config is as before/)
+  assert.equal(readFileSync(config, 'utf8'), text)
 })
 
 test('with config, journal, cache and application gone the repository and its password suffice, for a part and for all of it', async () => {

@@ -12,6 +12,7 @@ import {
   type RescueOptions,
   type RestoringOptions,
   replaceDatabase,
+  replaceKey,
   requireConsent,
   restartService,
   restorePart,
@@ -20,6 +21,12 @@ import {
 
 interface ComponentOptions extends RestoringOptions {
   readonly install: boolean
+}
+
+interface SecretsOptions extends RestoringOptions {
+  readonly all: boolean
+  readonly compromised: boolean
+  readonly seal: readonly string[]
 }
 
 type ServerOptions = Omit<RecoveryOptions, 'host' | 'tag'> & { readonly identity: readonly string[] }
@@ -121,16 +128,27 @@ export const rescueCommand: CommandModule = {
     addRestoringOptions(
       add({
         usage: 'secrets',
-        summary: 'bring lost secrets back',
+        summary: 'bring lost secrets back, or replace a key that others have',
         description:
-          'Unseals the secrets of the newest snapshot that holds any and puts them back: whole folders that are secret, and of other components only the files that are. Needs the private key: in the keyring (gpg), or named with --identity (age). The application is stopped for it, started again and asked how it is. What was there is kept as NAME.before-TIME, closed to others like the secrets themselves; remove it once all is well.\n\n' +
-          GOES_ON,
+          'Unseals the secrets of the newest snapshot that holds any and puts back those that are missing; of other files nothing. With --all every secret comes back as the snapshot has it, also those that were replaced since. Needs the private key: in the keyring (gpg), or named with --identity (age). The application is stopped for it, started again and asked how it is. What was there is kept as NAME.before-TIME, closed to others like the secrets themselves; remove it once all is well.\n\n' +
+          `${GOES_ON}\n\n` +
+          'With --compromised, for when the private key may be known to others: which secrets it opens, which snapshots are sealed for it, and what you replace, in which order. With --seal it also seals for other keys from now on: the config names them in the place of those that it named, its old text is kept, and a backup is made. --seal names all who are to open the secrets; public keys, as seal in the config.\n\n' +
+          'With --json: a plan object, then step objects and a summary; with --compromised the plan has old_recipients, secrets, sealed_to_old, rotation.',
         examples: [
           { run: 'holdfast rescue secrets --dry-run', does: 'What would come back, and whether the key opens it' },
           { run: 'holdfast rescue secrets --identity age-identity.txt', does: 'With an age key' },
+          { run: 'holdfast rescue secrets --compromised', does: 'Others may have the key: what follows from that' },
+          {
+            run: 'holdfast rescue secrets --compromised --seal gpg:/etc/holdfast/new.asc',
+            does: 'And seal for a new one from now on',
+          },
         ],
       }),
-    ).action(context.action<RestoringOptions>(secrets))
+    )
+      .option('--all', 'every secret, not only those that are missing', false)
+      .option('--compromised', 'the private key may be known to others: say what to replace', false)
+      .option('--seal <key>', 'with --compromised: whom to seal for from now on (repeatable)', collect, [])
+      .action(context.action<SecretsOptions>(secrets))
 
     const server = addCommand(rescue, {
       usage: 'server [snapshot]',
@@ -212,9 +230,25 @@ async function component(invocation: Invocation<ComponentOptions>): Promise<Outc
   return restorePart(invocation, await surroundings(invocation), part)
 }
 
-async function secrets(invocation: Invocation<RestoringOptions>): Promise<Outcome> {
+async function secrets(invocation: Invocation<SecretsOptions>): Promise<Outcome> {
+  const { all, compromised, seal, snapshot, at, identity } = invocation.options
+  if (seal.length > 0 && !compromised) {
+    throw new CliError('USAGE', 'Cannot use --seal without --compromised', {
+      hint: 'For another key in quiet times: put it into seal in the config, and back up',
+    })
+  }
+  if (compromised) {
+    if (all || snapshot !== undefined || at !== undefined || identity.length > 0) {
+      throw new CliError('USAGE', 'Cannot use --all, --snapshot, --at or --identity with --compromised', {
+        hint: 'It brings nothing back',
+      })
+    }
+    if (seal.length > 0) requireConsent(invocation)
+    return replaceKey(invocation, await surroundings(invocation))
+  }
   requireConsent(invocation)
-  return restorePart(invocation, await surroundings(invocation), { kind: 'secrets' })
+  const which = all ? 'all' : 'missing'
+  return restorePart(invocation, await surroundings(invocation), { kind: 'secrets', which })
 }
 
 async function recover(invocation: Invocation<ServerOptions>): Promise<Outcome> {

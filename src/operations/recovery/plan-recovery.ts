@@ -34,6 +34,8 @@ export interface PlanRecoveryOptions {
   readonly start: boolean
   /** Undefined: all of the application. */
   readonly part: RecoveryPart | undefined
+  /** Of secrets those at or below these paths; undefined: all. */
+  readonly only: readonly string[] | undefined
   /** Of a run that was cut off. */
   readonly record: StepRecord | undefined
   readonly stamp: string
@@ -63,7 +65,7 @@ function missingComponents(manifest: Manifest): Finding[] {
 export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecoveryOptions): Promise<RecoveryPlan> {
   const { config: both, relocation, record, createUser, start, part, signal } = options
   const { config } = both
-  const targets = targetsOf(chosen.manifest!, part)
+  const targets = targetsOf(chosen.manifest!, part, options.only)
   const manifest = narrow(chosen.manifest!, targets)
   const owner = await ownerOf(chosen, both)
   const isDone = (id: string) => record?.steps.find((step) => step.id === id)?.state === 'done'

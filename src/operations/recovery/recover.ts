@@ -18,13 +18,13 @@ import { stamp } from '../restore/restore-in-place.ts'
 import { countFindings } from '../restore/restore-to-target.ts'
 import { type ChosenSnapshot, chooseSnapshot, type SnapshotChoice } from '../restore/snapshot-choice.ts'
 import type { Replaced } from '../restore/swap-units.ts'
-import { refuseSystemFolders } from '../restore/unit-paths.ts'
+import { namedBy, refuseSystemFolders } from '../restore/unit-paths.ts'
 import { runOperation } from '../run-operation.ts'
 import { type RunStepsOptions, runSteps, undoSteps } from '../steps/run-steps.ts'
 import { beginStepRecord, isInPlace, readStepRecord, type StepRecord, type StepState } from '../steps/step-record.ts'
 import { chooseGoodSnapshot, type GoodSnapshot, olderAndDifferent } from './choose-good-snapshot.ts'
 import { planRecovery, requirePreflight } from './plan-recovery.ts'
-import { type RecoveryPart, targetsOf, whatItLacks } from './recovery-part.ts'
+import { missingSecrets, type RecoveryPart, targetsOf, whatItLacks } from './recovery-part.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 import { recoverySteps } from './recovery-steps.ts'
 import { chooseApp, readSnapshotConfig, relocateConfig, type SnapshotConfig } from './snapshot-config.ts'
@@ -134,7 +134,7 @@ function frameOf({ location }: RepositoryAccess, { choice, part }: PlanOptions) 
 /** What an operator types to go on with it. */
 function commandOf({ part, withoutSecrets }: PlanOptions): string {
   if (part === undefined) return 'restore --full'
-  if (part.kind === 'secrets') return 'rescue secrets'
+  if (part.kind === 'secrets') return part.which === 'all' ? 'rescue secrets --all' : 'rescue secrets'
   const options = [...(part.install ? ['--install'] : []), ...(withoutSecrets ? ['--without-secrets'] : [])]
   return ['rescue component', ...part.names, ...options].join(' ')
 }
@@ -173,6 +173,7 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
     also_rewrite: [...options.alsoRewrite],
     start: options.start,
     part: options.part,
+    only: await secretsWanted(chosen, config, record, options),
   }
   if (record !== undefined && JSON.stringify(record.request) !== JSON.stringify(jsonOf(request))) {
     throw otherRequest(recordFile, record)
@@ -181,6 +182,7 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
   const plan = await planRecovery(chosen, {
     ...options,
     part: options.part,
+    only: request.only,
     config,
     relocation,
     location: access.location,
@@ -221,6 +223,24 @@ async function choose(
     })
   }
   return { chosen, passedOver: [] }
+}
+
+/** Of a run that is gone on with those that were missing when it began. Rejects with `NOTHING` when none is. */
+async function secretsWanted(
+  { manifest, stored }: ChosenSnapshot,
+  { config }: SnapshotConfig,
+  record: StepRecord | undefined,
+  { part }: PlanOptions,
+): Promise<readonly string[] | undefined> {
+  if (part?.kind !== 'secrets' || part.which === 'all') return undefined
+  const before = record?.request.only
+  if (Array.isArray(before)) return before.map(String)
+  const missing = await missingSecrets(manifest!, await namedBy(config, '/'))
+  if (missing.length > 0) return missing
+  throw new OperationError('NOTHING', `No secret of ${config.app} is missing`, {
+    facts: { snapshot: stored.id },
+    hint: 'With --all, every secret comes back as the snapshot has it: also those that were replaced since',
+  })
 }
 
 function passedOverFindings(lines: readonly string[]): Finding[] {

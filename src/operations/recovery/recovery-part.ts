@@ -1,5 +1,8 @@
+import { posix } from 'node:path'
 import type { Manifest } from '../manifest.ts'
-import { componentRoots } from '../restore/unit-paths.ts'
+import { presence } from '../restore/plan-in-place.ts'
+import { isBelow } from '../restore/restore-to-target.ts'
+import { componentRoots, outermost } from '../restore/unit-paths.ts'
 
 /** What of an application is brought back, where it is not all of it. */
 export type RecoveryPart =
@@ -9,8 +12,8 @@ export type RecoveryPart =
       /** Also run the commands that install what it depends on and build it. */
       readonly install: boolean
     }
-  /** Every secret, and of other files nothing. */
-  | { readonly kind: 'secrets' }
+  /** Secrets, and of other files nothing: those that are not there, or all of them. */
+  | { readonly kind: 'secrets'; readonly which: 'missing' | 'all' }
 
 /** A component, or some files of one. */
 export interface RestoreTarget {
@@ -23,12 +26,24 @@ export interface RestoreTarget {
 /** Secrets first, as the rest may need them; then what the host runs it with, in the order in which it is brought up. */
 const ORDER = ['secrets', 'files', 'sqlite', 'pm2', 'systemd', 'nginx']
 
-/** What is restored, in its order, but components of which the snapshot holds nothing. */
-export function targetsOf(manifest: Manifest, part: RecoveryPart | undefined): RestoreTarget[] {
+/**
+ * What is restored, in its order, but components of which the snapshot holds nothing.
+ *
+ * @param only of secrets those at or below these paths; undefined: all
+ */
+export function targetsOf(
+  manifest: Manifest,
+  part: RecoveryPart | undefined,
+  only?: readonly string[] | undefined,
+): RestoreTarget[] {
   const place = ({ kind }: RestoreTarget) => (ORDER.includes(kind) ? ORDER.indexOf(kind) : 1)
   return manifest.components
     .filter(({ name }) => componentRoots(manifest, name).length > 0)
-    .map(({ name, kind }) => ({ name, kind, paths: pathsOf(manifest, { name, kind }, part) }))
+    .map(({ name, kind }) => ({
+      name,
+      kind,
+      paths: part?.kind === 'secrets' ? pathsOf(manifest, name, only) : undefined,
+    }))
     .filter(({ name, paths }) => {
       if (part?.kind === 'components') return part.names.includes(name)
       return paths === undefined || paths.length > 0
@@ -36,12 +51,33 @@ export function targetsOf(manifest: Manifest, part: RecoveryPart | undefined): R
     .toSorted((a, b) => place(a) - place(b))
 }
 
-function pathsOf(
-  manifest: Manifest,
-  { name, kind }: Pick<RestoreTarget, 'name' | 'kind'>,
-  part: RecoveryPart | undefined,
-): readonly string[] | undefined {
-  return part?.kind === 'secrets' && kind !== 'secrets' ? secretsOf(manifest, name) : undefined
+function pathsOf(manifest: Manifest, name: string, only: readonly string[] | undefined): readonly string[] | undefined {
+  const secrets = [...secretsOf(manifest, name), ...secretFolders(manifest, name)]
+  if (only !== undefined) return only.filter((path) => secrets.some((secret) => isBelow(secret, path)))
+  return secretFolders(manifest, name).length > 0 ? undefined : secrets
+}
+
+/** Paths that are secret as a whole. */
+function secretFolders({ components }: Manifest, name: string): string[] {
+  const component = components.find((each) => each.name === name)
+  return component?.kind === 'secrets' ? component.configured.filter(posix.isAbsolute) : []
+}
+
+/** Secrets of a snapshot that are not on this machine; of folders that are secret as a whole, the folder where that is missing. */
+export async function missingSecrets(manifest: Manifest, isNamed: (path: string) => boolean): Promise<string[]> {
+  const missing: string[] = []
+  for (const { name } of manifest.components) {
+    const folders = secretFolders(manifest, name)
+    const isInside = (path: string) => folders.some((folder) => isBelow(path, folder))
+    for (const path of secretsOf(manifest, name)) {
+      if (!isNamed(path) || (await presence(path)) !== 'nothing') continue
+      let top = path
+      for (let at = posix.dirname(path); isInside(at) && (await presence(at)) === 'nothing'; at = posix.dirname(at))
+        top = at
+      missing.push(top)
+    }
+  }
+  return outermost(missing)
 }
 
 function secretsOf({ secrets }: Manifest, component: string): string[] {

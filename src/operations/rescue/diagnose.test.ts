@@ -11,6 +11,7 @@ function component(name: string, changes: Partial<ComponentChanges> = {}): Compo
     name,
     kind: 'files',
     isData: name === 'data',
+    holdsSecrets: false,
     isGone: false,
     missing: 0,
     changed: 0,
@@ -57,8 +58,9 @@ const said = (playbook: Playbook | undefined) => {
   if (playbook === undefined) return 'none'
   const { kind } = playbook
   if (kind === 'component') {
-    const { names, install, snapshot } = playbook
-    return `component ${names.join(' ')}${install ? ' --install' : ''}${snapshot === undefined ? '' : ' older'}`
+    const { names, install, snapshot, withoutSecrets } = playbook
+    const options = `${install ? ' --install' : ''}${withoutSecrets ? ' --without-secrets' : ''}`
+    return `component ${names.join(' ')}${options}${snapshot === undefined ? '' : ' older'}`
   }
   return kind === 'database' ? `database ${playbook.path}` : kind === 'again' ? `again: ${playbook.operation}` : kind
 }
@@ -106,7 +108,7 @@ const CASES: readonly (readonly [string, Partial<Situation>, readonly Trouble['c
     'a restart did not help and the bad change was backed up',
     { ...unwell, ...older, ...inVain },
     ['unhealthy'],
-    'component config older',
+    'component config --without-secrets older',
     'service',
     'server',
   ],
@@ -209,10 +211,10 @@ const CASES: readonly (readonly [string, Partial<Situation>, readonly Trouble['c
     'nginx does not take what was changed',
     {
       webServer: { isRunning: true, problem: 'unexpected end of file' },
-      changes: [component('nginx', { kind: 'nginx', changed: 1 })],
+      changes: [component('nginx', { kind: 'nginx', changed: 1, holdsSecrets: true })],
     },
     ['web-server'],
-    'component nginx',
+    'component nginx --without-secrets',
   ],
   ['nginx is down by itself', { webServer: { isRunning: false, problem: undefined } }, ['web-server'], 'none'],
 ]

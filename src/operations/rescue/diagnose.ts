@@ -12,6 +12,8 @@ export type Playbook =
       readonly install: boolean
       /** Undefined: the newest good one. */
       readonly snapshot: string | undefined
+      /** The live ones stay: no key here opens those of the snapshot. */
+      readonly withoutSecrets: boolean
     }
   | { readonly kind: 'secrets' }
   | { readonly kind: 'server' }
@@ -174,7 +176,12 @@ function secrets(situation: Situation): Found[] {
         message: `Secrets are missing: ${missing[0]}${more}`,
         ...(key === 'here' ? {} : { hint: 'The private key is needed: gpg --import FILE, or --identity FILE (age)' }),
       },
-      proposals: [{ playbook: { kind: 'secrets' }, why: 'They are unsealed and put back; no other file is touched.' }],
+      proposals: [
+        {
+          playbook: { kind: 'secrets' },
+          why: 'They are unsealed and put back; no other file is touched, no other secret either.',
+        },
+      ],
     },
   ]
 }
@@ -205,15 +212,18 @@ function bringBack(lacking: readonly ComponentChanges[], situation: Situation): 
     others.length === 0
       ? 'They come back from the snapshot, and nothing else changes.'
       : `They come back from the snapshot, and with them what was changed in ${names}. ${gaveUp(situation)}.`,
+    situation,
   )
 }
 
-function rollBack(components: readonly ComponentChanges[], why: string): Proposal {
+function rollBack(components: readonly ComponentChanges[], why: string, { secrets: known }: Situation): Proposal {
   const install = components.some(({ dependencies }) => dependencies)
-  return {
-    playbook: { kind: 'component', names: components.map(({ name }) => name), install, snapshot: undefined },
-    why,
-  }
+  const names = components.map(({ name }) => name)
+  const withoutSecrets = known?.key === 'missing' && components.some(({ holdsSecrets }) => holdsSecrets)
+  const stay = withoutSecrets
+    ? ' Their secrets stay as they are: the key that opens those of the snapshot is not here.'
+    : ''
+  return { playbook: { kind: 'component', names, install, snapshot: undefined, withoutSecrets }, why: why + stay }
 }
 
 function service(situation: Situation): Found[] {
@@ -238,7 +248,8 @@ function service(situation: Situation): Found[] {
 }
 
 /** Its configuration is a component of its own. */
-function webServer({ webServer: known, changes = [] }: Situation): Found[] {
+function webServer(situation: Situation): Found[] {
+  const { webServer: known, changes = [] } = situation
   if (known === undefined || (known.isRunning && known.problem === undefined)) return []
   const changed = changes.filter(
     ({ kind, missing, changed: some, added }) => kind === 'nginx' && missing + some + added > 0,
@@ -254,7 +265,13 @@ function webServer({ webServer: known, changes = [] }: Situation): Found[] {
       proposals:
         changed.length === 0
           ? []
-          : [rollBack(changed, 'Its configuration comes back from the snapshot, is tested, and nginx takes it.')],
+          : [
+              rollBack(
+                changed,
+                'Its configuration comes back from the snapshot, is tested, and nginx takes it.',
+                situation,
+              ),
+            ],
     },
   ]
 }
@@ -282,7 +299,7 @@ function afterRestart(situation: Situation): Proposal[] {
   if (found.length > 0) {
     const names = found.map(({ name }) => name).join(', ')
     const why = `${begin}${names} changed since the newest snapshot: rolled back, the application is as it was then.`
-    return [rollBack(found, why)]
+    return [rollBack(found, why, situation)]
   }
   const { older } = situation
   if (older === undefined) return []
@@ -290,7 +307,13 @@ function afterRestart(situation: Situation): Proposal[] {
   const why = `${begin}${names} changed before the newest snapshot was made: this one of ${moment(older.time)} is older.`
   return [
     {
-      playbook: { kind: 'component', names: older.components, install: false, snapshot: older.id },
+      playbook: {
+        kind: 'component',
+        names: older.components,
+        install: false,
+        snapshot: older.id,
+        withoutSecrets: situation.secrets?.key === 'missing',
+      },
       why,
     },
   ]

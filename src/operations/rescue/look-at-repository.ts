@@ -10,7 +10,7 @@ import { journalOf } from '../journal/journal-of.ts'
 import type { Manifest } from '../manifest.ts'
 import { type FileChanges, fileChanges } from '../recovery/file-changes.ts'
 import { isDependencyList, planTarget } from '../recovery/plan-recovery.ts'
-import { type RestoreTarget, targetsOf } from '../recovery/recovery-part.ts'
+import { missingSecrets, type RestoreTarget, targetsOf } from '../recovery/recovery-part.ts'
 import { isBeforeName } from '../restore/before-name.ts'
 import { STAY } from '../restore/relocation.ts'
 import { stamp } from '../restore/restore-in-place.ts'
@@ -145,6 +145,7 @@ async function describe(
     name,
     kind,
     isData: holdsDatabase || kind === 'sqlite' || name === 'data',
+    holdsSecrets: manifest.secrets?.files.some(({ component }) => component === name) === true,
     isGone: units.length > 0 && units.every(({ present }) => present === 'nothing'),
     missing: count('missing'),
     changed: count('changed'),
@@ -205,11 +206,7 @@ async function secretsOf(
 ): Promise<Situation['secrets']> {
   const files = chosen.manifest?.secrets?.files ?? []
   if (files.length === 0) return undefined
-  const missing: string[] = []
-  const isNamed = await namedBy(config, '/')
-  for (const { path } of files) {
-    if (isNamed(path) && (await lstat(path).catch(unseen)) === undefined) missing.push(path)
-  }
+  const missing = await missingSecrets(chosen.manifest!, await namedBy(config, '/'))
   const opened = await withUnsealed(chosen, { identities, signal }, async (plaintext) => {
     for await (const _ of plaintext); // to its end: only then it is proven
   })

@@ -10,6 +10,8 @@ export interface ComponentChanges {
   readonly kind: string
   /** It holds databases, or is the folder of data: it changes all the time, and that alone is no trouble. */
   readonly isData: boolean
+  /** Some of its files are sealed in the snapshot. */
+  readonly holdsSecrets: boolean
   /** Nothing of it is there. */
   readonly isGone: boolean
   /** Files that the snapshot has and that are not there. */
