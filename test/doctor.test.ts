@@ -62,7 +62,8 @@ const FAKES: Readonly<Record<string, string>> = {
     'for unit; do :; done; case $unit in *.timer) wants="$HOST/etc/systemd/system/timers.target.wants"; mkdir -p "$wants"; ln -s "../$unit" "$wants/$unit";; *) mkdir -p "$HOST/proc/77"; echo "$unit" > "$HOST/proc/77/comm";; esac',
   timedatectl: 'test "$*" = "set-ntp true" && rm "$HOST/clock"',
   npm: 'for package; do :; done; printf "#!/bin/sh\\n" > "$BIN/$package"; chmod +x "$BIN/$package"',
-  'apt-get': 'test "$*" = "install -y gnupg" && ln -s "$GPG" "$BIN/gpg"',
+  'apt-get':
+    'case "$*" in "install -y gnupg") ln -s "$GPG" "$BIN/gpg";; "install -y msmtp-mta") ln -s /bin/cat "$BIN/sendmail";; *) exit 1;; esac',
   sqlite3: 'echo "$(cat "$HOST/sqlite-version") 2026-01-01"',
 }
 
@@ -709,6 +710,65 @@ const CASES: readonly Case[] = [
     },
   },
 
+  // Whoever is to be told
+  {
+    name: 'a channel whose address is nowhere',
+    check: 'notify',
+    code: 'notify-unset',
+    provoke: (app) => app.edit(/$/, '\nnotify: [{ slack: env:BACKUP_HOOK }]\n'),
+    remedy: (app, text) => {
+      assert.match(text, /^Set BACKUP_HOOK where the program is started/)
+      app.env.BACKUP_HOOK = 'https://hooks.example.com/services/T0/B0/x'
+    },
+  },
+  {
+    name: 'a channel whose address is none',
+    check: 'notify',
+    code: 'notify-unset',
+    provoke: (app) => {
+      writeFileSync(join(app.base, 'hook'), 'hooks.example.com/services/T0/B0/x\n', { mode: 0o600 })
+      app.edit(/$/, `\nnotify: [{ slack: "file:${join(app.base, 'hook')}" }]\n`)
+    },
+    remedy: (app, text) => {
+      assert.equal(text, `${join(app.base, 'hook')}: put the address there as the receiver gives it, https:// and all`)
+      writeFileSync(join(app.base, 'hook'), 'https://hooks.example.com/services/T0/B0/x\n')
+    },
+  },
+  {
+    name: 'a channel that did not take the last message',
+    check: 'notify',
+    code: 'notify-failed',
+    provoke: async (app) => {
+      app.edit(/$/, `\nnotify: [{ command: "test -e ${join(app.base, 'answers')}" }]\n`)
+      assert.equal((await app.holdfast('notify', 'test')).code, 1)
+    },
+    remedy: (app, text) => {
+      const [, what, then] = /^(.*), then: (.*)$/.exec(text)!
+      assert.equal(what, 'see that it takes messages again')
+      writeFileSync(join(app.base, 'answers'), '')
+      app.sh(then!)
+    },
+  },
+  {
+    name: 'mail by a server that this version does not speak to',
+    check: 'notify',
+    code: 'notify-unsupported',
+    provoke: (app) => app.edit(/$/, '\nnotify: [{ mail: ops@example.com, smtp: env:SMTP }]\n'),
+    remedy: (app, text) => {
+      assert.match(text, /: take smtp out of notify/)
+      app.edit(', smtp: env:SMTP', '')
+    },
+  },
+  {
+    name: 'mail on a machine without a mailer',
+    check: 'notify',
+    code: 'tool-missing',
+    provoke: (app) => {
+      app.env.PATH = app.bin
+      app.edit(/$/, '\nnotify: [{ mail: ops@example.com }]\n')
+    },
+  },
+
   // Surroundings
   {
     name: 'Unable to locate credentials, for an off-site copy in S3',
@@ -815,5 +875,7 @@ test('doctor runs the checks that are named, and knows no others', async () => {
   const { code, out } = await app.holdfast('doctor', 'folders', 'journal')
   assert.deepEqual([code, out.match(/^✓/gm)?.length], [0, 3], out)
   const { err } = await app.holdfast('doctor', 'weather')
+  const help = (await app.holdfast('doctor', '--help')).out.replaceAll(/\s+/g, ' ')
+  assert.ok(help.includes(Object.keys(CODES).join(', ')), help)
   assert.match(err, /Cannot run the check "weather"[\s\S]*The checks are config, repository/)
 })

@@ -13,6 +13,7 @@ export type ApplicationErrorCode =
   | 'SERVICE' // a process manager or web server refused
   | 'COMMAND' // a shell command of the config failed
   | 'SOURCE'
+  | 'NOTIFY' // a notice could not be delivered
   | 'JOURNAL' // the journal cannot be read or written
   | 'JOURNAL_DAMAGED'
 

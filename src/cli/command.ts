@@ -3,6 +3,7 @@ import type { Config } from '../application/config/config.ts'
 import type { Finding } from '../application/finding.ts'
 import type { RepositoryAccess } from '../operations/access.ts'
 import type { Observer, OperationEvent, Outcome } from '../operations/event.ts'
+import type { NotifyConfig } from '../operations/notify/notify.ts'
 import { CliError } from './error.ts'
 import type { ExitName } from './exit-code.ts'
 import type { GlobalOptions } from './global-options.ts'
@@ -54,8 +55,8 @@ export interface Invocation<Options> {
 }
 
 export interface ObserveOptions {
-  /** Of the application that is worked on: the operation goes into its log file and its journal. */
-  readonly config?: Pick<Config, 'log' | 'stateDirectory' | 'repository'> | undefined
+  /** Of the application that is worked on: the operation goes into its log file and its journal, and to whom it names. */
+  readonly config?: (Pick<Config, 'log' | 'repository'> & NotifyConfig) | undefined
   /** The repository that is worked on: news of its snapshots are for the journal when it is that of the config. */
   readonly access?: Pick<RepositoryAccess, 'location'> | undefined
   /** Lines about the result for people, from the summary of the `finished` event; not asked where the operation threw. */

@@ -33,6 +33,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
   copy: async () => (await import('./commands/copy.ts')).copyCommand,
   repair: async () => (await import('./commands/repair.ts')).repairCommand,
   unlock: async () => (await import('./commands/unlock.ts')).unlockCommand,
+  notify: async () => (await import('./commands/notify.ts')).notifyCommand,
   completion: async () => (await import('./commands/completion.ts')).completionCommand,
   version: async () => (await import('./commands/version.ts')).versionCommand,
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { Finding } from '../application/finding.ts'
 import { EngineError } from '../engine/error.ts'
 import { combine, type Observer, type Outcome } from '../operations/event.ts'
+import type { Happened, NotifyConfig } from '../operations/notify/notify.ts'
 import type { CommandContext, Invocation } from './command.ts'
 import { describeError } from './error-printer.ts'
 import { formatFinding, printEvents } from './event-printer.ts'
@@ -16,6 +17,7 @@ import { createProgressLine } from './progress-line.ts'
 import { createScreen } from './screen.ts'
 import { listenForSignals } from './signals.ts'
 import { styleFor } from './style.ts'
+import { watchOutcome } from './watch-outcome.ts'
 
 /**
  * Gives commands the surroundings in which they run.
@@ -33,6 +35,7 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
         const screen = cleanup.use(createScreen(io, globals))
         const logs: LogFile[] = []
         const journals: JournalRecorder[] = []
+        const watched: { readonly config: NotifyConfig; readonly outcome: () => Happened | undefined }[] = []
         const formatComplaint = (finding: Finding) =>
           formatFinding(finding, styleFor(io.colour('stderr')), io.isTerminal('stderr') ? io.columns() : undefined)
         const warn = (message: string, hint?: string) => {
@@ -72,6 +75,11 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
             const journal = recordInJournal(config, { ownRepository, warn })
             journals.push(journal)
             observers.push(file.observe, journal.observe)
+            if (config.notify.length > 0) {
+              const watch = watchOutcome()
+              watched.push({ config, outcome: watch.outcome })
+              observers.push(watch.observe)
+            }
           }
           if (globals.json) {
             observers.push(printJsonEvents(io, screen))
@@ -104,6 +112,13 @@ export function createContext(io: Io, report: (outcome: Outcome) => void): Comma
           throw error
         } finally {
           for (const journal of journals) await journal.close()
+          // After the journal: what is told then can be looked up.
+          for (const { config, outcome } of watched) {
+            const happened = outcome()
+            if (happened === undefined || signal.aborted) continue
+            const { notify } = await import('../operations/notify/notify.ts')
+            await notify(config, happened, { env: io.env, now: io.now, signal, warn })
+          }
         }
       },
   }

@@ -179,13 +179,15 @@ const events = (io: { now(): Date }): OperationEvent[] => [
   },
 ]
 
+const NOBODY_TOLD = { app: 'app', notify: [], drill: undefined }
+
 test('one operation is shown as text, as JSON lines, and logged', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-main-'))
   t.after(() => rmSync(folder, { recursive: true }))
   const log = join(folder, 'app.log')
   const operate: Action<object> = async ({ io, observe }) => {
     const observer = observe({
-      config: { log, stateDirectory: folder, repository: '/repository' },
+      config: { log, stateDirectory: folder, repository: '/repository', ...NOBODY_TOLD },
       summarise: ({ files_new }) => [`${files_new} new`],
     })
     for (const event of events(io)) observer(event)
@@ -213,7 +215,7 @@ test('the error that ended an operation stands in its log', async (t) => {
   t.after(() => rmSync(folder, { recursive: true }))
   const log = join(folder, 'app.log')
   await runWith(['work'], async ({ observe }) => {
-    observe({ config: { log, stateDirectory: folder, repository: '/repository' } })
+    observe({ config: { log, stateDirectory: folder, repository: '/repository', ...NOBODY_TOLD } })
     throw new EngineError('NO_SPACE', 'Cannot write pack: disk full', { cause: new Error('ENOSPC') })
   })
   assert.match(readFileSync(log, 'utf8'), / error Cannot write pack: disk full; because: ENOSPC\n$/)
@@ -222,7 +224,7 @@ test('the error that ended an operation stands in its log', async (t) => {
 test('a log file that cannot be written is a warning', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-main-'))
   t.after(() => rmSync(folder, { recursive: true }))
-  const config = { log: '/dev/null/app.log', stateDirectory: folder, repository: '/repository' }
+  const config = { log: '/dev/null/app.log', stateDirectory: folder, repository: '/repository', ...NOBODY_TOLD }
   const { io, code } = await runWith(['work'], async ({ observe, io }) => {
     const observer = observe({ config })
     for (const event of events(io)) observer(event)

@@ -171,8 +171,13 @@ function normaliseChannel(written: WrittenChannel, folder: string): NotifyChanne
     kind,
     target: resolveReference(target, folder),
     smtp: smtp === undefined ? undefined : resolveReference(smtp, folder),
-    on: on === undefined ? ['incomplete', 'failed', 'overdue'] : list(on),
+    on: on === undefined ? toldOf(kind) : list(on),
   }
+}
+
+/** A dead man's switch is there for what does not happen: it must hear of what does. */
+function toldOf(kind: NotifyChannel['kind']): NotifyChannel['on'] {
+  return kind === 'ping' ? ['succeeded', 'incomplete', 'failed'] : ['incomplete', 'failed', 'overdue']
 }
 
 function resolveReference(reference: Reference, folder: string): Reference {

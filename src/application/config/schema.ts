@@ -223,7 +223,9 @@ const channel = section({
     'one of succeeded, incomplete, failed, overdue',
   )
     .optional()
-    .describe('Which outcomes are told. Without it: incomplete, failed, overdue.'),
+    .describe(
+      'Which outcomes are told. Without it: incomplete, failed, overdue; of ping: succeeded, incomplete, failed.',
+    ),
 }).superRefine((value, context) => {
   const given = channels.filter((key) => value[key] !== undefined)
   if (given.length === 0) {

@@ -22,6 +22,7 @@ export async function hasProgram(name: string, path = process.env.PATH ?? ''): P
 const PACKAGES: Readonly<Record<string, readonly [debian: string, fedora: string, alpine: string, arch: string]>> = {
   gpg: ['gnupg', 'gnupg2', 'gnupg', 'gnupg'],
   node: ['nodejs', 'nodejs', 'nodejs', 'nodejs'],
+  sendmail: ['msmtp-mta', 'msmtp', 'msmtp', 'msmtp-mta'],
   useradd: ['passwd', 'shadow-utils', 'shadow', 'shadow'],
   setpriv: ['util-linux', 'util-linux', 'setpriv', 'util-linux'],
   systemctl: ['systemd', 'systemd', 'openrc', 'systemd'],

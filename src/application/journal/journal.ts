@@ -35,7 +35,7 @@ const FINDINGS_KEPT = 1000
 const DETAILS_MS = 90 * 86_400_000
 /** What runs by itself, again and again, is dropped after this; restores and drills stay. */
 const ROUTINE_MS = 2 * 365 * 86_400_000
-const ROUTINE = ['backup', 'check', 'scrub', 'verify', 'copy', 'forget', 'prune']
+const ROUTINE = ['backup', 'check', 'scrub', 'verify', 'copy', 'forget', 'prune', 'notify']
 
 /** One operation, being written down. */
 export interface JournalRun {
@@ -128,6 +128,20 @@ export class Journal implements Disposable {
 
   markWhole(): void {
     this.#run("UPDATE fact SET value = '0' WHERE name = 'lacks_past'")
+  }
+
+  /** What was last noted under this name; undefined where nothing was. */
+  note(name: string): string | undefined {
+    const value = this.#get('SELECT value FROM fact WHERE name = ?', `note:${name}`)?.value
+    return value === undefined ? undefined : String(value)
+  }
+
+  setNote(name: string, value: string): void {
+    this.#run(
+      'INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
+      `note:${name}`,
+      value,
+    )
   }
 
   /** Everything in `action` is written as one, or nothing of it. */

@@ -18,7 +18,7 @@ interface Options {
 
 /** Written out, for help loads nothing; a test holds it against the checks. */
 const CHECKS_NAMED =
-  'config, repository, storage, locks, permissions, folders, journal, components, coverage, databases, keys, schedule, off-site, tools, sqlite'
+  'config, repository, storage, locks, permissions, folders, journal, components, coverage, databases, keys, schedule, notify, off-site, tools, sqlite'
 
 export const doctorCommand: CommandModule = {
   name: 'doctor',
@@ -28,7 +28,7 @@ export const doctorCommand: CommandModule = {
       topic: 'look',
       summary: 'look for whatever would keep a backup or a recovery from succeeding',
       description:
-        'Config, repository and password, storage (writable, room, clock), locks, permissions, folders, the journal, components that protect nothing, parts of the application that no component holds, the integrity of databases, keys that secrets are sealed with, the schedule, credentials of off-site copies, programs, known bugs of SQLite; or only the checks that are named. Each finding comes with a command or an edit that puts it right. Nothing is changed, but for a small file in the repository that is written and removed again.\n\n' +
+        'Config, repository and password, storage (writable, room, clock), locks, permissions, folders, the journal, components that protect nothing, parts of the application that no component holds, the integrity of databases, keys that secrets are sealed with, the schedule, whoever is to be told of trouble, credentials of off-site copies, programs, known bugs of SQLite; or only the checks that are named. Each finding comes with a command or an edit that puts it right. Nothing is changed, but for a small file in the repository that is written and removed again.\n\n' +
         'With --fix what is safe is done: modes of files, missing folders, locks of processes that are gone. What is done is shown first.\n\n' +
         'Exit code 1: an error was found; 3: warnings only.\n\n' +
         'With --json: a check object for each check with its findings and their remedy, then a summary.',

@@ -32,6 +32,7 @@ export const CODES = {
     'tool-missing',
   ],
   schedule: ['schedule-missing', 'schedule-stopped', 'backup-late'],
+  notify: ['notify-unset', 'notify-unsupported', 'notify-failed', 'tool-missing'],
   'off-site': ['credentials-missing'],
   tools: ['tool-missing'],
   sqlite: ['sqlite-bug'],

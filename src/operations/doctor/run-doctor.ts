@@ -1,6 +1,7 @@
 import { chmod, lstat, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { unlock } from '../unlock.ts'
+import { channelsReached } from './channels-reached.ts'
 import { componentsHeld } from './components-held.ts'
 import { databasesSound } from './databases-sound.ts'
 import type { CheckName, DoctorCheck, DoctorContext, DoctorFinding, Fix } from './doctor-check.ts'
@@ -30,6 +31,7 @@ export const CHECKS: readonly DoctorCheck[] = [
   databasesSound,
   sealKeys,
   scheduleInstalled,
+  channelsReached,
   offSiteCredentials,
   recoveryTools,
   sqliteVersions,

@@ -10,6 +10,8 @@ import { CodedError } from '../../engine/error.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { journalOf } from '../journal/journal-of.ts'
 import { type SyncReport, syncJournal } from '../journal/sync-journal.ts'
+import { channelName, readChannelState } from '../notify/channel-state.ts'
+import { deliveryFinding } from '../notify/notify.ts'
 import type { SourceState, StatusFacts } from './status-facts.ts'
 
 export interface GatherOptions {
@@ -58,6 +60,11 @@ export async function gatherStatus(
     const message = `There was no journal at ${journalOf(config)}: what is shown comes from the repository; ${where}`
     find({ severity: 'warning', code: 'journal-missing', message })
   }
+  for (const channel of config.notify) {
+    const problem = readChannelState(journal, channel).last?.problem
+    const hint = 'Run `holdfast doctor notify`: it looks for the cause'
+    if (problem !== undefined) find(deliveryFinding({ channel: channelName(channel), problem, hint }))
+  }
   const newest = (operation: string) => journal.runs({ operation, limit: 1 })[0]
   return {
     sync,
@@ -71,6 +78,7 @@ export async function gatherStatus(
       check: newest('check'),
       drill: newest('drill'),
     },
+    rehearsed: journal.runs({ operation: 'drill', state: ['succeeded', 'incomplete'], limit: 1 })[0],
     recovery: journal
       .runs({ operation: RECOVERIES, state: ['succeeded', 'incomplete'] })
       .find((run) => run.operation === 'drill' || isFull(run)),

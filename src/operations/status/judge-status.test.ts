@@ -54,6 +54,7 @@ function facts(changes: Partial<StatusFacts> = {}): StatusFacts {
     snapshots: [snapshot(HOUR)],
     damaged: [],
     last: { backup: run('backup'), verify: run('verify'), check: undefined, drill: undefined },
+    rehearsed: undefined,
     recovery: undefined,
     sources: { journal: 'used', repository: 'used' },
     findings: [],
@@ -125,9 +126,19 @@ const CASES: readonly (readonly [string, Partial<StatusFacts>, 'good' | 'incompl
   ['an overdue drill', { snapshots: [snapshot(91 * DAY), snapshot(HOUR)] }, 'incomplete', ['drill-overdue']],
   [
     'a drill in time',
-    { snapshots: [snapshot(200 * DAY), snapshot(HOUR)], ...last({ drill: run('drill', { started: ago(80 * DAY) }) }) },
+    { snapshots: [snapshot(200 * DAY), snapshot(HOUR)], rehearsed: run('drill', { started: ago(80 * DAY) }) },
     'good',
     [],
+  ],
+  [
+    'a drill in time, and a failed one since',
+    {
+      snapshots: [snapshot(200 * DAY), snapshot(HOUR)],
+      rehearsed: run('drill', { started: ago(80 * DAY) }),
+      ...last({ drill: run('drill', { state: 'failed' }) }),
+    },
+    'bad',
+    ['drill-failed'],
   ],
   ['a failed drill', last({ drill: run('drill', { state: 'failed' }) }), 'bad', ['drill-failed']],
   ['a recovery that takes too long', { recovery: run('drill', { milliseconds: 5 * HOUR }) }, 'bad', ['rto-missed']],

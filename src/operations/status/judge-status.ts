@@ -1,6 +1,7 @@
 import { after, approximateSeconds, type Duration } from '../../application/config/duration.ts'
 import type { Finding } from '../../application/finding.ts'
 import type { GoodCopy, RunRecord, SnapshotRecord } from '../../application/journal/journal-record.ts'
+import { drillDue } from './drill-due.ts'
 import type { StatusFacts } from './status-facts.ts'
 
 /** `incomplete`: it could be brought back, but look at it; `bad`: it could not, or more would be lost than was promised. */
@@ -41,7 +42,7 @@ export function judgeStatus(facts: StatusFacts): StatusReport {
   const rpo = { target: config.objectives.rpo, now: current, worst: worstGap(facts) }
   const measured = recovery?.milliseconds
   const rto = { target: config.objectives.rto, measured, by: recovery }
-  const drillDue = dueDate(facts)
+  const due = drillDue(config.drill, facts.rehearsed?.started, snapshots[0]?.time)
   const found: Finding[] = [
     ...facts.findings,
     ...(snapshots.length === 0 && facts.sources.repository !== 'unavailable'
@@ -49,7 +50,7 @@ export function judgeStatus(facts: StatusFacts): StatusReport {
       : [...copyFindings(facts), ...lossFindings(facts)]),
     ...backupFindings(facts),
     ...proofFindings(facts),
-    ...drillFindings(facts, drillDue),
+    ...drillFindings(facts, due),
     ...(rto.target && measured !== undefined && measured > milliseconds(rto.target)
       ? [
           error(
@@ -63,7 +64,7 @@ export function judgeStatus(facts: StatusFacts): StatusReport {
   const findings = found.toSorted((a, b) => RANKS[a.severity] - RANKS[b.severity])
   const worst = findings[0]?.severity
   const health = worst === 'error' ? 'bad' : worst === 'warning' ? 'incomplete' : 'good'
-  return { health, findings, rpo, rto, drillDue }
+  return { health, findings, rpo, rto, drillDue: due }
 }
 
 export function milliseconds(duration: Duration): number {
@@ -158,13 +159,6 @@ function drillFindings({ last: { drill }, now }: StatusFacts, due: Date | undefi
   if (due !== undefined && due < now)
     found.push(warning('drill-overdue', `A drill was due on ${stamp(due).slice(0, 10)}`, 'Run `holdfast drill`'))
   return found
-}
-
-function dueDate({ config: { drill }, last, snapshots }: StatusFacts): Date | undefined {
-  if (drill === undefined) return undefined
-  const hasRun = last.drill?.state === 'succeeded' || last.drill?.state === 'incomplete'
-  const from = hasRun ? last.drill?.started : snapshots[0]?.time
-  return from && after(from, drill.every)
 }
 
 /** Between good snapshots of everything, and from the last one until now. */

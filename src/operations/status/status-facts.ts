@@ -20,6 +20,8 @@ export interface StatusFacts {
     readonly check: RunRecord | undefined
     readonly drill: RunRecord | undefined
   }
+  /** The newest drill that ended well. */
+  readonly rehearsed: RunRecord | undefined
   /** The newest recovery that took its measure: a drill, or a restore of everything to where it came from. */
   readonly recovery: RunRecord | undefined
   readonly sources: { readonly journal: SourceState; readonly repository: SourceState }
