@@ -118,7 +118,10 @@ export async function carryOut(
   return outcome === 'declined' ? 'interrupted' : outcome
 }
 
-export function rollbackAsker(invocation: Invocation<StepsOptions>): ((step: string) => Promise<boolean>) | undefined {
+export function rollbackAsker(
+  invocation: Invocation<StepsOptions>,
+  question = 'Put back what was there before?',
+): ((step: string) => Promise<boolean>) | undefined {
   if (invocation.options.yes || !canAsk(invocation)) return undefined
-  return (step) => confirm(invocation, `"${step}" failed. Put back what was there before?`, false)
+  return (step) => confirm(invocation, `"${step}" failed. ${question}`, false)
 }

@@ -76,7 +76,7 @@ export async function restartService(
       show(plan)
       return options.yes || confirm(invocation, QUESTION, false)
     },
-    askRollback: rollbackAsker(invocation),
+    askRollback: rollbackAsker(invocation, 'Stop it again, as before?'),
     observe: invocation.observe({ config, summarise: restartedLines }),
   })
   return outcome === 'declined' ? 'interrupted' : outcome
@@ -144,7 +144,7 @@ export async function replaceKey(
       show(plan)
       return options.yes || confirm(invocation, QUESTION, false)
     },
-    askRollback: rollbackAsker(invocation),
+    askRollback: rollbackAsker(invocation, 'Put the old config back?'),
     observe: invocation.observe({ config, access, summarise: replacedKeyLines }),
   })
   return outcome === 'declined' ? 'interrupted' : outcome

@@ -1,3 +1,4 @@
+import type { Config } from '../../src/application/config/config.ts'
 import { loadConfig } from '../../src/application/config/load-config.ts'
 import { archive } from '../../src/engine/archiver/archive.ts'
 import { StorePool } from '../../src/engine/archiver/pool/store-pool.ts'
@@ -9,6 +10,7 @@ import { loadIndex } from '../../src/engine/repository/load-index.ts'
 import { writeSnapshot } from '../../src/engine/repository/snapshots.ts'
 import { type RepositoryAccess, withRepository } from '../../src/operations/access.ts'
 import { backupApplication } from '../../src/operations/backup/backup-application.ts'
+import { type RecoverOptions, recover } from '../../src/operations/recovery/recover.ts'
 import { copy } from '../../src/operations/repository/copy.ts'
 import { repairIndex } from '../../src/operations/repository/repair-index.ts'
 import { repairPacks } from '../../src/operations/repository/repair-packs.ts'
@@ -68,6 +70,26 @@ async function applicationOf({ repository, config: file }: KillableDetails) {
   return { config: await loadConfig(file!), access: accessTo(repository) }
 }
 
+/** Three components are brought back, on the machine of the application. */
+export function rescueOf(config: Config): Omit<RecoverOptions, 'observe' | 'signal'> {
+  return {
+    choice: { name: 'latest', app: config.app },
+    config,
+    part: { kind: 'components', names: ['config', 'data', 'secrets'], install: false },
+    relocate: { ports: [] },
+    alsoRewrite: [],
+    identities: config.unsealIdentities,
+    withoutSecrets: false,
+    createUser: false,
+    start: true,
+    anew: false,
+    verify: false,
+    withinMs: 1000,
+    rollback: false,
+    confirm: async () => true,
+  }
+}
+
 /** Operations that may be killed at any moment, to the end. */
 export const killableOperations = {
   backup,
@@ -116,6 +138,10 @@ export const killableOperations = {
       observe,
       signal,
     })
+  },
+  async 'rescue of components'(details: KillableDetails, signal = NEVER) {
+    const { config, access } = await applicationOf(details)
+    await recover(access, { ...rescueOf(config), observe, signal })
   },
 } satisfies Record<string, (details: KillableDetails, signal?: AbortSignal) => Promise<void>>
 

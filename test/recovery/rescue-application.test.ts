@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readJournal } from '../../src/application/journal/journal.ts'
@@ -23,7 +26,11 @@ interface Patient extends AsyncDisposable {
   health(): Promise<number | undefined>
   kill(): Promise<void>
   readonly identity: readonly string[]
+  /** Arguments that name config and password. */
+  readonly withConfig: readonly string[]
 }
+
+const HOLDFAST = join(dirname(dirname(import.meta.dirname)), 'bin/holdfast')
 
 const COMPONENTS = { code: ['src', 'package.json'] }
 
@@ -68,6 +75,7 @@ async function patient(service: Record<string, unknown> = {}): Promise<Patient> 
       ),
     kill,
     identity: ['--identity', example.identity],
+    withConfig,
     async [Symbol.asyncDispose]() {
       await kill()
       await example[Symbol.asyncDispose]()
@@ -375,6 +383,32 @@ test('one component that was put in place and did not help is followed by anothe
   assert.equal((await app.rescue('--yes')).code, 0)
   assert.equal(await app.health(), 200)
   assert.deepEqual(seenIn(await app.rescue('--json')), { codes: [], command: undefined })
+})
+
+test('killed in the middle, rescue alone goes on, and all ends as the snapshot has it', async () => {
+  await using app = await patient()
+  const committed = await app.example.lastCommittedId()
+  await app.backUp()
+  const wanted = treeOf(app.at('config'))
+  for (const moment of ['stop', 'restore:config', 'restore:data', 'start']) {
+    writeFileSync(app.at('config/bot.json'), '{ broken')
+    await app.kill()
+    rmSync(app.at('data'), { recursive: true })
+    const words = ['rescue', 'component', 'config', 'data', '--yes', '--json', '--anew', ...app.withConfig]
+    const child = spawn(HOLDFAST, words, { cwd: app.example.base, stdio: ['ignore', 'pipe', 'ignore'] })
+    const ended = once(child, 'exit')
+    for await (const line of createInterface(child.stdout)) {
+      const { step, state } = JSON.parse(line) as { step?: string; state?: string }
+      if (step === moment && state === 'begun') child.kill('SIGKILL')
+    }
+    await ended
+    const again = await app.rescue('--yes', '--json')
+    assert.equal(again.code, 0, `after ${moment}: ${again.err}`)
+    assert.equal(await app.health(), 200, moment)
+    assert.deepEqual(compareDescriptions(wanted, treeOf(app.at('config'))), [], moment)
+    assert.ok((await app.example.lastCommittedId()) >= committed, moment)
+    assert.deepEqual(seenIn(await app.rescue('--json')).codes, [], moment)
+  }
 })
 
 test('without a terminal nothing is done unasked', async () => {

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, it } from 'node:test'
+import { recover } from '../../src/operations/recovery/recover.ts'
 import { compareDescriptions, compareTrees, describeTree } from '../equipment/describe-tree.ts'
 import { contents, snapshotsOf } from '../equipment/history.ts'
 import { KILL_SEED, killSweep } from '../equipment/kill-sweep.ts'
-import { killableOperations } from '../equipment/killable-operations.ts'
+import { killableOperations, rescueOf } from '../equipment/killable-operations.ts'
 import { expectSurvived, reopen } from '../equipment/killed-repository.ts'
 import { makeOddTree } from '../equipment/odd-tree.ts'
 import { backUp, makeRepository } from '../equipment/path-operations.ts'
@@ -163,5 +164,63 @@ describe('a restore that is killed', { concurrency: 2, skip }, () => {
     })
     t.diagnostic(`in ${between} of them some units were new and others old`)
     assert.ok(between > 0 || process.env.HOLDFAST_FULL !== '1', 'no kill came while the units changed places')
+  })
+
+  it(`of three components in steps ends, run again, in what the snapshot has of them, or as it was (HOLDFAST_SEED=${KILL_SEED})`, async (t) => {
+    using app = await protectedApplication(COMPONENTS)
+    const identity = await app.makeAgeIdentity()
+    const service = { manager: 'command', start: 'test ! -e ../fails', stop: 'true' }
+    const changes = { seal: [identity.recipient], unseal: identity.file, service }
+    const [brought, others] = [UNITS.slice(0, 3), UNITS.slice(3)]
+    fill(app, 'new')
+    chmodSync(app.at('secrets'), 0o700) // as a recovery leaves it, whatever it was
+    await app.backUp(changes)
+    await app.restore(changes, { identities: [identity.file], discardBefore: true })
+    const wanted = unitsOf(app.root, brought)
+    const config = join(app.base, 'etc/holdfast.yaml')
+    mkdirSync(join(app.base, 'etc'), { recursive: true })
+    writeFileSync(config, app.config(changes).text, { mode: 0o600 })
+    for (const name of readdirSync(app.root)) rmSync(app.at(name), { recursive: true })
+    fill(app, 'old')
+    app.put('data/cache/x', 'stays')
+    const [old, untouched] = [unitsOf(app.root, brought), unitsOf(app.root, others)]
+    const { location } = app.access
+    const quiet = { observe: () => {}, signal: new AbortController().signal }
+
+    let round = 0
+    await killSweep(t, {
+      operation: 'rescue of components',
+      folder: app.base,
+      details: { repository: location, config },
+      kills: { full: 100, reduced: 6 },
+      async judge() {
+        const states = [...unitsOf(app.root, brought)].map(([name, tree]) => [
+          tree === old.get(name),
+          tree === wanted.get(name),
+        ])
+        for (const [isOld, isNew] of states) assert.ok(isOld || isNew, 'a component is torn')
+        const again = rescueOf(app.config(changes))
+        // Every other time it cannot be started, and what was there before comes back.
+        if (round++ % 2 === 1) {
+          app.put('../fails', '')
+          await assert.rejects(recover(app.access, { ...again, ...quiet, anew: false, rollback: true }), {
+            code: /RECOVERY|UNHEALTHY/,
+          })
+          assert.deepEqual(compareDescriptions(old, unitsOf(app.root, brought)), [])
+        } else {
+          assert.equal((await recover(app.access, { ...again, ...quiet })).outcome, 'succeeded')
+          assert.deepEqual(compareDescriptions(wanted, unitsOf(app.root, brought)), [])
+          const kept = new Set(elsewhere(app).map(describeAlone))
+          for (const name of brought) assert.ok(kept.has(old.get(name)!), `${name} of before is lost`)
+        }
+        assert.deepEqual(compareDescriptions(untouched, unitsOf(app.root, others)), [])
+        assert.equal(readFileSync(app.at('data/cache/x'), 'utf8'), 'stays')
+        const names = readdirSync(app.root, { recursive: true, encoding: 'utf8' })
+        assert.deepEqual(
+          names.filter((name) => name.includes('.holdfast-')),
+          [],
+        )
+      },
+    })
   })
 })

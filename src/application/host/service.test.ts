@@ -80,8 +80,10 @@ verb=$1; shift; for unit; do :; done; file=${states()}/$unit
 case $verb in
 show) if [ -e "$file" ]; then echo "LoadState=loaded"; echo "ActiveState=$(cat "$file")"
       else echo LoadState=not-found; echo ActiveState=inactive; fi ;;
-start) case $unit in broken*) echo "Job for $unit failed" >&2; exit 1 ;; dies*) echo failed > "$file" ;; *) echo active > "$file" ;; esac ;;
-stop) echo inactive > "$file" ;;
+start) [ ! -e "$file.limit" ] || { echo 'start request repeated too quickly' >&2; exit 1; }
+      case $unit in broken*) echo "Job for $unit failed" >&2; exit 1 ;; dies*) echo failed > "$file" ;; *) echo active > "$file" ;; esac ;;
+stop) [ "$(cat "$file")" = failed ] || echo inactive > "$file" ;;
+reset-failed) echo inactive > "$file"; rm -f "$file.limit" ;;
 esac
 `
     writeFileSync(join(bin, 'systemctl'), script, { mode: 0o755 })
@@ -121,6 +123,15 @@ esac
       startService('systemd:dies.service'),
       fails('SERVICE', /its state is failed, expected running/),
     )
+  })
+
+  test('a unit that has failed so often that it is refused a start is started all the same', async () => {
+    const file = join(states(), 'limited.service')
+    writeFileSync(file, 'failed')
+    writeFileSync(`${file}.limit`, '')
+    await stopService('systemd:limited.service')
+    await startService('systemd:limited.service')
+    assert.equal(await serviceState('systemd:limited.service'), 'running')
   })
 
   test('without systemctl the tool is missing, and what is no service is refused', async () => {

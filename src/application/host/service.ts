@@ -40,6 +40,10 @@ export async function startService(spec: ServiceSpec, options: ServiceOptions = 
   const state = await serviceState(spec, options)
   if (state === 'running') return
   if (state === 'absent' && (manager === 'systemd' || options.ecosystem === undefined)) throw unknownService(spec)
+  // One that has failed too often is refused any further start for a while, unless that is forgotten.
+  if (manager === 'systemd' && state === 'failed') {
+    await change('start', spec, options, 'systemctl', ['reset-failed', '--', name])
+  }
   const [program, args] =
     manager === 'systemd'
       ? ['systemctl', ['start', '--', name]]
