@@ -1,6 +1,7 @@
 import { EngineError } from '../error.ts'
 import { createChunker } from './chunker.ts'
 import { RELAXED_SIMD, SIMD } from './kernels-module.ts'
+import { wishForLargePages } from './large-pages.ts'
 import { poly1305 } from './poly1305.ts'
 import { CHUNKER_DEGREE, degree } from './polynomial.ts'
 
@@ -143,6 +144,7 @@ export function createKernels({ memoryBytes, implementation, module }: KernelsOp
     } else {
       const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
       memory = Buffer.from(wasmMemory.buffer)
+      wishForLargePages(memory)
       loops = wasmLoops(instantiate(chosen, module, wasmMemory), memory, inside)
     }
   } catch (cause) {
