@@ -56,7 +56,7 @@ interface Patient extends ScratchApplication, Disposable {
 /** Programs that would change the machine change what the patient has of one instead. */
 const FAKES: Readonly<Record<string, string>> = {
   crontab:
-    'mkdir -p "$HOST/var/spool/cron/crontabs"; table="$HOST/var/spool/cron/crontabs/root"; if [ "$1" = -l ]; then cat "$table"; else cat > "$table.new"; mv "$table.new" "$table"; fi',
+    'table="$HOST/var/spool/cron/crontabs/root"; if [ "$1" = -l ]; then cat "$table"; else cat > "$table.new"; mv "$table.new" "$table"; fi',
   aws: 'mkdir -p "$HOME/.aws"; printf \'[default]\\naws_access_key_id = A\\n\' > "$HOME/.aws/credentials"',
   systemctl:
     'for unit; do :; done; case $unit in *.timer) wants="$HOST/etc/systemd/system/timers.target.wants"; mkdir -p "$wants"; ln -s "../$unit" "$wants/$unit";; *) mkdir -p "$HOST/proc/77"; echo "$unit" > "$HOST/proc/77/comm";; esac',
@@ -87,6 +87,9 @@ async function patient(): Promise<Patient> {
   writeFileSync(join(host, 'proc/1/comm'), 'systemd\n')
   writeFileSync(join(host, 'proc/77/comm'), 'cron\n')
   writeFileSync(join(host, 'sqlite-version'), '3.51.3')
+  const crontabs = join(host, 'var/spool/cron/crontabs')
+  mkdirSync(crontabs, { recursive: true })
+  writeFileSync(join(crontabs, 'root'), `0 2 * * * holdfast backup --config ${app.config}\n`)
   const path = [bin, before].join(delimiter)
   process.env.PATH = path
   given.defer(() => {
@@ -139,7 +142,6 @@ async function patient(): Promise<Patient> {
       kept.dispose()
     },
   }
-  made.sh(`echo '0 2 * * * holdfast backup --config ${app.config}' | crontab -`)
   return made
 }
 
