@@ -27,7 +27,27 @@ export { makeRepository } from './operations/protect/create-repository.ts'
 export { type ProtectionPlan, planProtection } from './operations/protect/plan-protection.ts'
 export { type SetUpReport, setUp } from './operations/protect/set-up.ts'
 export { planRecover, type RecoverOptions, type RecoverReport, recover } from './operations/recovery/recover.ts'
+export type { RecoveryPart } from './operations/recovery/recovery-part.ts'
 export type { RecoveryPlan } from './operations/recovery/recovery-plan.ts'
+export { type Diagnosis, diagnose, type Playbook } from './operations/rescue/diagnose.ts'
+export { type LookOptions, look } from './operations/rescue/look.ts'
+export {
+  type ReplaceSealKeyOptions,
+  type ReplaceSealKeyReport,
+  replaceSealKey,
+  type SealKeyPlan,
+} from './operations/rescue/replace-seal-key.ts'
+export {
+  type RescueDatabaseOptions,
+  type RescueDatabaseReport,
+  rescueDatabase,
+} from './operations/rescue/rescue-database.ts'
+export {
+  type RescueServiceOptions,
+  type RescueServiceReport,
+  rescueService,
+} from './operations/rescue/rescue-service.ts'
+export type { Situation } from './operations/rescue/situation.ts'
 export type { InPlacePlan, RestoreUnit } from './operations/restore/plan-in-place.ts'
 export {
   type RestoreInPlaceOptions,

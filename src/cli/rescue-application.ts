@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import type { Config } from '../application/config/config.ts'
+import { ApplicationError } from '../application/error.ts'
 import type { RepositoryAccess } from '../operations/access.ts'
 import type { Outcome } from '../operations/event.ts'
 import type { RecoveryPart } from '../operations/recovery/recovery-part.ts'
@@ -36,11 +37,23 @@ export async function surroundings(invocation: Invocation<Pick<RescueOptions, 'a
     import('./repository-access.ts'),
     import('../operations/rescue/config-in-repository.ts'),
   ])
-  const found = await findRepositoryConfig(invocation)
+  const found = await findRepositoryConfig(invocation).catch(withWayOut)
   const access = await repositoryAccess(invocation, found)
   if (found !== undefined) return { access, config: found, configFrom: 'machine' }
   const config = await configInRepository(access, invocation.options.app, invocation.signal)
   return { access, config, configFrom: 'snapshot' }
+}
+
+/** A config that cannot be read is as good as gone. */
+function withWayOut(error: unknown): never {
+  if (!(error instanceof ApplicationError) || error.code !== 'CONFIG') throw error
+  const way =
+    'To go on without it, name the repository: holdfast -r … -p … rescue. The config is then read out of the newest snapshot'
+  throw new ApplicationError('CONFIG', error.message, {
+    facts: error.facts,
+    hint: error.hint === undefined ? way : `${error.hint}\n${way}`,
+    cause: error.cause,
+  })
 }
 
 export function requireConsent(invocation: Invocation<StepsOptions>): void {

@@ -11,6 +11,7 @@ import { makeAgeIdentity } from '../equipment/age-identity.ts'
 import { compareDescriptions, describeTree } from '../equipment/describe-tree.ts'
 import { type LiveExample, liveExample } from '../equipment/live-example.ts'
 import { type CommandResult, runCommand } from '../equipment/run-command.ts'
+import { smallFileSystem, withoutMounts } from '../equipment/small-file-system.ts'
 
 // The example application, running and writing, is broken for real and brought back by the command line.
 
@@ -26,6 +27,8 @@ interface Patient extends AsyncDisposable {
   health(): Promise<number | undefined>
   kill(): Promise<void>
   readonly identity: readonly string[]
+  /** What its config has in the place of the example's own. */
+  readonly changes: Record<string, unknown>
   /** Arguments that name config and password. */
   readonly withConfig: readonly string[]
 }
@@ -76,6 +79,7 @@ async function patient(service: Record<string, unknown> = {}): Promise<Patient> 
     kill,
     identity: ['--identity', example.identity],
     withConfig,
+    changes,
     async [Symbol.asyncDispose]() {
       await kill()
       await example[Symbol.asyncDispose]()
@@ -383,6 +387,32 @@ test('one component that was put in place and did not help is followed by anothe
   assert.equal((await app.rescue('--yes')).code, 0)
   assert.equal(await app.health(), 200)
   assert.deepEqual(seenIn(await app.rescue('--json')), { codes: [], command: undefined })
+})
+
+test('a full disk is said to come first, and nothing is done before that', { skip: withoutMounts }, async () => {
+  await using app = await patient()
+  await app.backUp()
+  await app.kill()
+  using small = smallFileSystem('size=1m')
+  writeFileSync(join(small.path, 'filler'), Buffer.alloc(1024 * 1000))
+  app.example.commandLine({ ...app.changes, log: join(small.path, 'log/holdfast.log') })
+  const full = await app.rescue('--yes')
+  assert.equal(full.code, 1)
+  assert.match(full.out, /✗ disk .* free at [\s\S]*The disk that holds \S+ is full\n +hint: Free some room first/)
+  assert.match(full.out, /Once that is done\n +holdfast rescue service/)
+  assert.equal(await app.health(), undefined)
+})
+
+test('a config that cannot be read is no dead end: the repository has one', async () => {
+  await using app = await patient()
+  await app.backUp()
+  await app.kill()
+  writeFileSync(join(app.example.base, 'etc/holdfast.yaml'), 'app: [broken')
+  const broken = await app.rescue()
+  assert.equal(broken.code, 1)
+  assert.match(broken.err, /hint: .*name the repository: holdfast -r … -p … rescue/)
+  assert.equal((await app.rescueFromRepository('--yes')).code, 0)
+  assert.equal(await app.health(), 200)
 })
 
 test('killed in the middle, rescue alone goes on, and all ends as the snapshot has it', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -52,6 +53,19 @@ describe('a server in trouble is helped by `holdfast rescue` alone', { skip, tim
     assert.equal(stopped.status, 0, stopped.stdout + stopped.stderr)
     assert.equal(proposedIn(stopped), 'holdfast rescue service')
     isWell(host)
+
+    // Somebody else has its port: what must be stopped first is said, and nothing is done.
+    host.must('systemctl stop devrel-integration')
+    const squatter = host.start(
+      `exec node -e "require('http').createServer((_, r) => r.writeHead(500).end()).listen(3000, '127.0.0.1')"`,
+    )
+    host.must('for i in $(seq 100); do ss -Hltn sport = :3000 | grep -q 3000 && exit; sleep 0.1; done; exit 1')
+    const taken = rescue(host)
+    assert.equal(taken.status, 1)
+    assert.match(taken.stdout, /Port 3000 of the application is taken by process \d+ \(node\)/)
+    assert.equal(proposedIn(taken), undefined)
+    host.must("kill $(ss -Hltnp sport = :3000 | sed -E 's/.*pid=([0-9]+).*/\\1/')")
+    await once(squatter, 'exit')
 
     // systemd gives up, and refuses every further start.
     writeFileSync(join(host.root, ROOT, 'config/bot.json'), '{ broken')
