@@ -10,12 +10,14 @@ import { loadIndex } from '../../src/engine/repository/load-index.ts'
 import { writeSnapshot } from '../../src/engine/repository/snapshots.ts'
 import { type RepositoryAccess, withRepository } from '../../src/operations/access.ts'
 import { backupApplication } from '../../src/operations/backup/backup-application.ts'
+import { OperationError } from '../../src/operations/error.ts'
 import { type RecoverOptions, recover } from '../../src/operations/recovery/recover.ts'
 import { copy } from '../../src/operations/repository/copy.ts'
 import { repairIndex } from '../../src/operations/repository/repair-index.ts'
 import { repairPacks } from '../../src/operations/repository/repair-packs.ts'
 import { repairSnapshots } from '../../src/operations/repository/repair-snapshots.ts'
 import { tag } from '../../src/operations/repository/tag.ts'
+import { rescueDatabase } from '../../src/operations/rescue/rescue-database.ts'
 import { restoreInPlace } from '../../src/operations/restore/restore-in-place.ts'
 import { restoreToTarget } from '../../src/operations/restore/restore-to-target.ts'
 import { forget } from '../../src/operations/retention/forget.ts'
@@ -30,6 +32,7 @@ export interface KillableDetails {
   readonly target?: string
   readonly config?: string
   readonly packs?: readonly string[]
+  readonly rollback?: boolean
 }
 
 const NEVER = new AbortController().signal
@@ -142,6 +145,22 @@ export const killableOperations = {
   async 'rescue of components'(details: KillableDetails, signal = NEVER) {
     const { config, access } = await applicationOf(details)
     await recover(access, { ...rescueOf(config), observe, signal })
+  },
+  async 'rescue database'(details: KillableDetails, signal = NEVER) {
+    const { config, access } = await applicationOf(details)
+    const rollback = details.rollback ?? false
+    await rescueDatabase(access, {
+      config,
+      withinMs: rollback ? 50 : 10_000,
+      rollback,
+      anew: false,
+      confirm: async () => true,
+      observe,
+      signal,
+    }).catch((error: unknown) => {
+      // What it ends with when it has put back what was there: just now, or for an earlier run.
+      if (!rollback || !(error instanceof OperationError) || !['UNHEALTHY', 'RESUME'].includes(error.code)) throw error
+    })
   },
 } satisfies Record<string, (details: KillableDetails, signal?: AbortSignal) => Promise<void>>
 

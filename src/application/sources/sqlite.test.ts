@@ -192,6 +192,16 @@ function promises(): void {
     )
   })
 
+  test('a log beside a database that is in rollback mode stays as it lies', async (t) => {
+    const { path, data, options } = place(t)
+    create(path, 'CREATE TABLE t (a); INSERT INTO t VALUES (1)')
+    writeFileSync(`${path}-wal`, 'of another database')
+    const capture = await captureDatabase(path, options)
+    assert.equal(capture.kind, 'copied')
+    assert.deepEqual(readdirSync(data).sort(), ['app.db', 'app.db-wal'])
+    assert.equal(readFileSync(`${path}-wal`, 'utf8'), 'of another database')
+  })
+
   test('a hot journal is rolled back in the copy, and left to the application in the live folder', async (t) => {
     const { path, options } = place(t)
     create(path, `${ROLLBACK}; CREATE TABLE filler AS SELECT randomblob(90000) AS y`)

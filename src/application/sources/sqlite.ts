@@ -209,7 +209,7 @@ type Copied = Pick<Outcome, 'state' | 'capturedAt' | 'way'>
 
 /**
  * SQLite's locks make the copy consistent wherever some program shares the log with us or none is needed. In two cases
- * they would leave traces: a WAL database that nobody has open (a reader creates `-wal` and `-shm`), and one that a
+ * they would leave traces: a database with a log, or in WAL mode, that nobody has open (a reader creates `-wal` and `-shm`), and one that a
  * crashed program left in the middle of a transaction (only a writer may roll it back). Then nobody is writing, and we
  * read without locks: the fingerprint shows afterwards whether that was true. It can only show it when all its stamps
  * are old, which is worth two seconds of waiting.
@@ -286,8 +286,10 @@ function mayShareLog({ uid }: DatabaseState): boolean {
 
 function wayToCopy(state: DatabaseState, needsRecovery: boolean): CopyRequest['way'] {
   if (needsRecovery) return 'recover'
-  if (state.header?.journalMode !== 'wal' || state.shared !== undefined) return 'live'
-  return state.hasLog ? 'recover' : 'immutable'
+  if (state.shared !== undefined) return 'live'
+  // Whatever the header says: a connection of ours would be the last one, and take the log away with it.
+  if (state.hasLog) return 'recover'
+  return state.header?.journalMode === 'wal' ? 'immutable' : 'live'
 }
 
 async function copyRaw({ live, name, sqlite, signal }: Context, path: Buffer, folder: string): Promise<RawCopy[]> {

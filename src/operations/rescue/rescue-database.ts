@@ -161,9 +161,12 @@ class DatabaseRescue<Options extends Inner> {
   async plan(): Promise<Prepared> {
     const { config, observe, signal } = this.#options
     observe({ type: 'phase', phase: 'look' })
-    const record = await this.#unfinished()
+    const earlier = await this.#unfinished()
+    const replaced = earlier && (await this.#look(earlier.subject))
+    // What was put in its place may have been damaged since.
+    const record = earlier?.state === 'running' && replaced?.trouble !== 'sound' ? undefined : earlier
     const { subject, others } =
-      record === undefined ? await this.#choose() : { subject: await this.#look(record.subject), others: [] }
+      record === undefined || replaced === undefined ? await this.#choose() : { subject: replaced, others: [] }
     const found = await this.#find(subject)
     this.#found = found
     const application = this.#application
@@ -186,9 +189,11 @@ class DatabaseRescue<Options extends Inner> {
     if (this.#options.anew) return undefined
     const record = await readStepRecord(this.#recordFile)
     if (record?.state !== 'running' && record?.state !== 'undoing') return undefined
-    const { path } = this.#options
+    const { path, prefer } = this.#options
     if (path !== undefined && (await realPath(path)) !== record.subject) return undefined
-    return (await hasReplaced(record)) || record.state === 'undoing' ? record : undefined
+    if (record.state === 'undoing') return record
+    if (prefer !== undefined && prefer !== record.request.prefer) return undefined
+    return (await hasReplaced(record)) ? record : undefined
   }
 
   async #choose(): Promise<{ readonly subject: ExaminedDatabase; readonly others: readonly ExaminedDatabase[] }> {
@@ -304,10 +309,14 @@ class DatabaseRescue<Options extends Inner> {
 
   async run(this: DatabaseRescue<RescueDatabaseOptions>): Promise<RescueDatabaseReport> {
     const { prefer, confirm, observe, signal } = this.#options
+    await settle([
+      ...(await this.#paths()),
+      ...(this.#options.path === undefined ? [] : [await realPath(this.#options.path)]),
+    ])
     const { plan, record: earlier } = await this.plan()
     const file = this.#recordFile
     if (earlier?.state === 'undoing') return this.#finishUndoing(plan, earlier)
-    if (plan.steps.length === 0) {
+    if (plan.steps.length === 0 && earlier === undefined) {
       await confirm(plan) // there is nothing to agree to, but something to read
       return { outcome: 'succeeded', plan, facts: this.#found!.facts, kept: undefined, checks: [] }
     }
@@ -377,9 +386,6 @@ class DatabaseRescue<Options extends Inner> {
     const { path, aside } = plan
     const replacement = this.#found?.replacement
     if (replacement === undefined) return 'it is sound now, and stays as it is'
-    for (const left of await findInterrupted([posix.dirname(path)])) {
-      if (left.record?.path === path) await settleInterrupted(left)
-    }
     const live = await identityOf(path)
     const unit: ReplacedPath = {
       path,
@@ -418,9 +424,7 @@ class DatabaseRescue<Options extends Inner> {
   async #putBack({ path, aside }: DatabaseRescuePlan, { facts, note }: StepTools): Promise<string> {
     const unit = facts.unit as ReplacedPath | undefined
     if (unit === undefined) return 'nothing was replaced'
-    for (const left of await findInterrupted([posix.dirname(path)])) {
-      if (left.record?.path === path) await settleInterrupted(left)
-    }
+    await settle([path])
     const kept = await takeBack(unit, aside.slice(-15))
     if (unit.live === undefined) {
       for (const suffix of SIDECAR_SUFFIXES) {
@@ -472,6 +476,14 @@ class DatabaseRescue<Options extends Inner> {
       hint: `${hint}The sound database is in place, the original is kept as ${plan.aside}. See the log of the application, put it right and run the same again: it goes on with this step. With --rollback the original comes back when it fails again`,
       cause: error,
     })
+  }
+}
+
+/** Ends what was cut off in the middle of changing places: the log of a database may lie aside, and the database not yet. */
+async function settle(paths: readonly string[]): Promise<void> {
+  for (const left of await findInterrupted(paths.map((path) => posix.dirname(path)))) {
+    // Without a record, nothing had been staged.
+    if (left.record === undefined || paths.includes(left.record.path)) await settleInterrupted(left)
   }
 }
 
