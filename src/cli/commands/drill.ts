@@ -1,11 +1,13 @@
+import { resolve } from 'node:path'
 import type { DrillPlan } from '../../operations/drill/run-drill.ts'
 import type { Outcome } from '../../operations/event.ts'
-import { addCommand, type CommandModule, type FinishedSummary, type Invocation } from '../command.ts'
+import { addCommand, type CommandModule, collect, type FinishedSummary, type Invocation } from '../command.ts'
 import { formatBytes, formatDate, formatDuration, formatRelative, shortId } from '../format.ts'
 import { SNAPSHOT_ARGUMENT } from '../snapshot-options.ts'
 import { escapeText } from '../terminal-text.ts'
 
 interface Options {
+  readonly identity: readonly string[]
   readonly start: boolean
   readonly dryRun: boolean
 }
@@ -30,6 +32,7 @@ export const drillCommand: CommandModule = {
       ],
       exits: ['incomplete', 'no-repository', 'locked', 'wrong-password'],
     })
+      .option('--identity <file>', 'a file with an age identity that opens the secrets (repeatable)', collect, [])
       .option('--no-start', 'restore and verify only; do not start the application')
       .option('-n, --dry-run', 'only say what would be done', false)
       .action(context.action<Options>(drill))
@@ -37,7 +40,7 @@ export const drillCommand: CommandModule = {
 }
 
 async function drill(invocation: Invocation<Options>): Promise<Outcome> {
-  const { operands, options, signal } = invocation
+  const { io, operands, options, signal } = invocation
   const [{ runDrill }, { repositoryAccess, requireConfig }] = await Promise.all([
     import('../../operations/drill/run-drill.ts'),
     import('../repository-access.ts'),
@@ -52,7 +55,7 @@ async function drill(invocation: Invocation<Options>): Promise<Outcome> {
     config,
     snapshot: operands[0],
     start: options.start,
-    identities: config.unsealIdentities,
+    identities: [...options.identity.map((file) => resolve(io.cwd, file)), ...config.unsealIdentities],
     ...(options.dryRun ? { confirm } : {}),
     observe: options.dryRun ? () => {} : invocation.observe({ config, access, summarise }),
     signal,

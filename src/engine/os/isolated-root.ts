@@ -111,7 +111,15 @@ export function enterIsolatedRoot(options: IsolatedRootOptions): readonly Isolat
   execFileSync('pivot_root', ['.', OLD.slice(1)], { cwd: root })
   process.chdir('/')
   for (const socket of options.sockets) removeSocket(socket)
-  for (const { path, upper } of options.onDisk) overlay(join(OLD, path), path, join(OLD, upper))
+  for (const { path, upper } of options.onDisk) {
+    try {
+      overlay(join(OLD, path), path, join(OLD, upper))
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error
+      // In a container, where `upper` lies on an overlay itself. There is one over it all already, in memory.
+      notes.push({ path, note: 'this file system cannot take in what is written: that stays in memory' })
+    }
+  }
   for (const { path, uid, gid } of options.empty) {
     mkdirSync(path, { recursive: true })
     mount('-t', 'tmpfs', '-o', `mode=700,uid=${uid},gid=${gid},nosuid,nodev`, 'tmpfs', path)

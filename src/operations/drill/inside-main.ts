@@ -84,7 +84,11 @@ async function drill(plan: InsidePlan): Promise<void> {
         send({ type: 'check', check: name, passed: true, detail: said.trim().split('\n').at(-1) || 'passed' })
       } catch (error) {
         if (!(error instanceof CodedError)) throw error
-        send({ type: 'check', check: name, passed: false, detail: error.message })
+        const last = String(error.facts.said ?? '')
+          .trim()
+          .split('\n')
+          .at(-1)
+        send({ type: 'check', check: name, passed: false, detail: [error.message, last].filter(Boolean).join(': ') })
       }
     }
   })

@@ -38,6 +38,8 @@ test('where none is of that age an older one is taken, then one that is not the 
     assert.notEqual(younger?.snapshot.id, '1')
     assert.match(younger!.note!, /though not the newest/)
   }
+  const stale = picked(aged(15, 30), 0.5)
+  assert.deepEqual([stale?.snapshot.id, /^Only the newest .* an older one/.test(stale!.note!)], ['30', true])
   const only = picked(aged(5), 0.5)
   assert.deepEqual([only?.snapshot.id, /only one/.test(only!.note!)], ['5', true])
 })

@@ -29,17 +29,16 @@ export function pickSnapshot(
   const oldest = nanoseconds(before(now, pick.oldest))
   const range = `${pick.youngest.text} to ${pick.oldest.text}`
   const any = (candidates: readonly StoredSnapshot[]) => candidates[Math.floor(random() * candidates.length)]
-  const inRange = any(snapshots.filter(({ snapshot: { time } }) => time.ns <= youngest && time.ns >= oldest))
+  const isInRange = ({ snapshot: { time } }: StoredSnapshot) => time.ns <= youngest && time.ns >= oldest
+  const others = snapshots.slice(0, -1)
+  const inRange = any(others.filter(isInRange))
   if (inRange !== undefined) return { snapshot: inRange, note: undefined }
-  const older = any(snapshots.filter(({ snapshot: { time } }) => time.ns < oldest))
-  if (older !== undefined) return { snapshot: older, note: `No snapshot is ${range} old: an older one was taken` }
-  const notNewest = any(snapshots.slice(0, -1))
-  if (notNewest !== undefined) {
-    return {
-      snapshot: notNewest,
-      note: `No snapshot is ${range} old or older: a younger one was taken, though not the newest`,
-    }
-  }
+  const none = isInRange(newest) ? `Only the newest snapshot is ${range} old` : `No snapshot is ${range} old`
+  const older = any(others.filter(({ snapshot: { time } }) => time.ns < oldest))
+  if (older !== undefined) return { snapshot: older, note: `${none}: an older one was taken` }
+  const younger = any(others)
+  if (younger !== undefined)
+    return { snapshot: younger, note: `${none}: a younger one was taken, though not the newest` }
   return { snapshot: newest, note: 'There is only one snapshot: the newest was taken' }
 }
 
