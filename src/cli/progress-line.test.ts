@@ -51,6 +51,18 @@ test('the live line shows phase, bar, share, files, bytes, rate and time left', 
   })
 })
 
+test('the line says which step it is at, also after a phase of the step before, and nothing between two', () => {
+  withLine({ ...terminal, columns: 80 }, (io, observe) => {
+    observe({ type: 'step', step: 'restore:data', title: 'Restore data', state: 'begun' })
+    observe({ type: 'phase', phase: 'swap' })
+    assert.equal(liveLine(io), 'swap')
+    observe({ type: 'step', step: 'restore:data', title: 'Restore data', state: 'done' })
+    assert.equal(liveLine(io), '')
+    observe({ type: 'step', step: 'start', title: 'Start it', state: 'begun' })
+    assert.equal(liveLine(io), 'Start it')
+  })
+})
+
 test('on a narrow terminal the line gives up pieces and never wraps', () => {
   for (let columns = 10; columns < 140; columns += 3) {
     withLine({ ...terminal, columns }, (io, observe) => {

@@ -45,6 +45,7 @@ export function createProgressLine(io: Io, screen: Screen): ProgressLine {
   const style = styleFor(liveStream !== undefined && io.colour(liveStream))
   const clock = () => io.now().getTime()
   let phase: Phase | undefined
+  let step: string | undefined
   let drawnAt = Number.NEGATIVE_INFINITY
   let plainAt = clock()
 
@@ -80,6 +81,16 @@ export function createProgressLine(io: Io, screen: Screen): ProgressLine {
         draw()
       } else if (event.type === 'progress') {
         progress(event)
+      } else if (event.type === 'step') {
+        if (event.state === 'begun') {
+          step = event.step
+          phase = beginPhase(event.title, clock())
+          draw()
+        } else if (event.step === step) {
+          // Whatever phase it was in has ended with it.
+          phase = undefined
+          screen.live(undefined)
+        }
       } else if (event.type === 'finished') {
         phase = undefined
         screen.live(undefined)

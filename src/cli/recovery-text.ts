@@ -191,6 +191,7 @@ export function recoveryPlanJson(plan: RecoveryPlan) {
     service: plan.service,
     unit: plan.unit,
     boot: plan.boot,
+    starts: plan.starts,
     reloads_units: plan.units,
     reloads_web_server: plan.webServer,
     space: plan.space.map(({ path, needed, free }) => ({

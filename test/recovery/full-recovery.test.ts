@@ -48,7 +48,7 @@ async function loseServer(name: string, server: ExampleServer, publicKey?: strin
   await using host = await bareHost({ [REPOSITORY]: repository })
   if (publicKey !== undefined) host.run('gpg --batch --quiet --import', { input: publicKey })
   setUpExample(host, server)
-  host.must(`cd ${ROOT} && holdfast backup --quiet`)
+  host.must(`cd ${ROOT} && holdfast backup --quiet && holdfast key escrow --quiet`)
   const committed = lastCommitted(host)
   host.must(`cd ${ROOT} && holdfast backup --quiet`)
   const entries = ownersAndModes(host)
@@ -133,46 +133,71 @@ describe('a whole server, from the repository, its password and the key alone', 
     )
     assert.equal(host.must('stat -c %a:%U /etc/holdfast/devrel-integration.key').trim(), '600:root')
     host.must(`cd ${ROOT} && holdfast backup --quiet --reason 'the first after the recovery'`)
+    const drilled = host.run(`cd ${ROOT} && holdfast drill --json`)
+    assert.equal(drilled.status, 0, drilled.stderr + drilled.stdout)
+    assert.equal(eventsOf(drilled.stdout).at(-1)?.proof_level, 'running')
     await expectBackAfterBoot(host, 3000)
   })
 
-  test('under pm2, to another root, user and port, with every rewritten line in the plan', async (t) => {
-    await using host = await freshHost(byPm2)
-    const map = '--map root=/srv/app2 --map user=app2 --map port=3000:3100 --identity identity'
-    const dry = host.run(`${RECOVER} ${map} --create-user --dry-run`)
-    assert.equal(dry.status, 0, dry.stderr + dry.stdout)
-    for (const line of [
-      '+ owner: app2:app2',
-      '+ health: http://localhost:3100/health',
-      "+ env: { NODE_ENV: 'development', PORT: 3100 },",
-      '+ User=app2',
-      '+ ReadWritePaths=/srv/app2/data /srv/app2/logs',
-      '+ server 127.0.0.1:3100;',
-      'install, as app2: id -un',
-      'pm2 save; pm2 startup systemd -u app2 --hp /home/app2',
-      '/etc/systemd/system/pm2-app2.service  created',
-    ]) {
-      assert.ok(dry.stdout.includes(line), `the plan does not show ${line}:\n${dry.stdout}`)
-    }
-    assert.match(dry.stdout, /config\/bot\.json names what is different here and stays as it is/)
-    const recovered = host.run(`${RECOVER} ${map} --create-user --yes --json`)
-    assert.equal(recovered.status, 0, recovered.stderr + recovered.stdout)
-    t.diagnostic(timesOf('pm2, moved', recovered.stdout))
-    assert.equal((JSON.parse(askNginx(host, '/health')) as { status: string }).status, 'healthy')
-    assert.equal(rowsUpTo(host, byPm2.committed, '/srv/app2'), byPm2.committed)
-    const expected = byPm2.entries.map((line) =>
-      line.replaceAll(ROOT, '/srv/app2').replaceAll('devrel:devrel', 'app2:app2'),
-    )
-    assert.deepEqual(ownersAndModes(host, '/srv/app2'), expected.sort())
-    assert.equal(host.run(`ls ${ROOT}`).status, 2)
-    const named = host.run(
-      `grep -rlE '/opt/devrel|:3000|=3000' /srv/app2/holdfast.yaml /srv/app2/*.js /etc/nginx /etc/systemd/system`,
-    )
-    assert.equal(named.stdout, '', 'nothing names the old place')
-    host.must('ss -Hltn sport = :3100 | grep -q 3100 && ! ss -Hltn sport = :3000 | grep -q 3000')
-    host.must('cd /srv/app2 && holdfast verify --quiet')
-    await expectBackAfterBoot(host, 3100)
-  })
+  for (const { manager, unseal, key, also } of [
+    {
+      manager: 'systemd',
+      unseal: 'gpg',
+      key: '',
+      also: ['+ WorkingDirectory=/srv/app2', '+ Environment=NODE_ENV=production PORT=3100'],
+    },
+    {
+      manager: 'pm2',
+      unseal: 'identity',
+      key: '--identity identity',
+      also: [
+        "+ env: { NODE_ENV: 'development', PORT: 3100 },",
+        'pm2 save; pm2 startup systemd -u app2 --hp /home/app2',
+        '/etc/systemd/system/pm2-app2.service  created',
+      ],
+    },
+  ]) {
+    test(`under ${manager}, by the key alone, to another root, user and port, with every rewritten line in the plan`, async (t) => {
+      const lost = manager === 'systemd' ? bySystemd : byPm2
+      await using host = await freshHost(lost)
+      if (manager === 'systemd') host.must('gpg --batch --quiet --import key.asc')
+      host.must('rm password')
+      const recover = `holdfast -r ${REPOSITORY} --unseal-password ${unseal} restore --full`
+      const map = `--map root=/srv/app2 --map user=app2 --map port=3000:3100 ${key}`
+      const dry = host.run(`${recover} ${map} --create-user --dry-run`)
+      assert.equal(dry.status, 0, dry.stderr + dry.stdout)
+      for (const line of [
+        '+ owner: app2:app2',
+        '+ health: http://localhost:3100/health',
+        '+ User=app2',
+        '+ ReadWritePaths=/srv/app2/data /srv/app2/logs',
+        '+ server 127.0.0.1:3100;',
+        'install, as app2: id -un',
+        ...also,
+      ]) {
+        assert.ok(dry.stdout.includes(line), `the plan does not show ${line}:\n${dry.stdout}`)
+      }
+      assert.match(dry.stdout, /config\/bot\.json names what is different here and stays as it is/)
+      const recovered = host.run(`${recover} ${map} --create-user --yes --json`)
+      assert.equal(recovered.status, 0, recovered.stderr + recovered.stdout)
+      t.diagnostic(timesOf(`${manager}, moved`, recovered.stdout))
+      assert.equal((JSON.parse(askNginx(host, '/health')) as { status: string }).status, 'healthy')
+      assert.equal(rowsUpTo(host, lost.committed, '/srv/app2'), lost.committed)
+      const expected = lost.entries.map((line) =>
+        line.replaceAll(ROOT, '/srv/app2').replaceAll('devrel:devrel', 'app2:app2'),
+      )
+      assert.deepEqual(ownersAndModes(host, '/srv/app2'), expected.sort())
+      assert.equal(host.run(`ls ${ROOT}`).status, 2)
+      const named = host.run(
+        `grep -rlE '/opt/devrel|:3000|=3000' /srv/app2/holdfast.yaml /srv/app2/*.js /etc/nginx /etc/systemd/system`,
+      )
+      assert.equal(named.stdout, '', 'nothing names the old place')
+      host.must('ss -Hltn sport = :3100 | grep -q 3100 && ! ss -Hltn sport = :3000 | grep -q 3000')
+      assert.equal(host.must("ps -eo user=,args= | grep '[s]rc/server.js' | cut -d' ' -f1").trim(), 'app2')
+      host.must('cd /srv/app2 && holdfast verify --quiet')
+      if (manager === 'pm2') await expectBackAfterBoot(host, 3100)
+    })
+  }
 
   test('the plug is pulled in the middle, again and again: it goes on where it stopped', async (t) => {
     await using host = await freshHost(bySystemd)
@@ -237,6 +262,10 @@ describe('a whole server, from the repository, its password and the key alone', 
     assert.equal(host.run(`${recover} --wait 2`).status, 0, 'the config of the snapshot knows better')
     assert.ok(!existsSync(join(host.root, ROOT, 'config/mine')))
     assert.match(host.must(`ls ${ROOT}`), /config\.before-/)
+
+    host.must(`${recover} --no-start`)
+    assert.equal(host.run('curl -sf http://127.0.0.1:3000/health').status, 7, 'it does not run')
+    assert.equal(host.must('cat /home/devrel/.pm2/dump.pm2').trim(), '[]', 'nor will it after a boot')
   })
 })
 

@@ -404,6 +404,25 @@ test('secrets that stay because there is no key are still there after going back
   assert.deepEqual(treeOf(app), before)
 })
 
+test('what runs is stopped also when nothing is to be started', async () => {
+  using app = await protectedApplication({ config: 'config' })
+  app.put('config/a', 'old')
+  const server = createServer((_, response) => response.end('ok'))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  try {
+    const { port } = server.address() as AddressInfo
+    const commands = { start: 'echo start >> ../../log', stop: 'echo stop >> ../../log' }
+    await app.backUp(withService({ ...commands, health: `http://127.0.0.1:${port}/` }))
+    const report = await recoverFrom(app, { start: false })
+    assert.equal(report.outcome, 'succeeded')
+    assert.ok(!report.plan.steps.some(({ id }) => id === 'start' || id === 'check'))
+    assert.equal(readFileSync(join(app.base, 'log'), 'utf8'), 'stop\n')
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
+})
+
 test('an application that a command runs is stopped for it, and runs again when it is gone back', async () => {
   using app = await protectedApplication({ config: 'config' })
   app.put('config/a', 'old')

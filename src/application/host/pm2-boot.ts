@@ -61,10 +61,10 @@ export function pm2ListFile(options: Pick<ServiceOptions, 'account'>): string {
   return join(pm2Home(options), 'dump.pm2')
 }
 
-/** pm2 notes what it runs now as what it is to bring back. Rejects with `SERVICE`, `TOOL_MISSING`. */
+/** pm2 notes what it has in its list now as what it is to bring back, also when that is nothing. Rejects with `SERVICE`, `TOOL_MISSING`. */
 export async function savePm2List({ account, signal }: ServiceOptions): Promise<void> {
   const file = pm2ListFile({ account })
-  await runAs({ account, signal }, 'pm2', ['save', '--silent'])
+  await runAs({ account, signal }, 'pm2', ['save', '--force', '--silent'])
   await runAs({ account, signal }, 'sync', ['--', file, dirname(file)])
 }
 

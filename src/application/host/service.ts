@@ -79,7 +79,10 @@ export async function serviceState(spec: ServiceSpec, options: ServiceOptions = 
 async function systemdState(spec: ServiceSpec, name: string, options: ServiceOptions): Promise<ServiceState> {
   const properties = '--property=LoadState,ActiveState'
   const result = await run(spec, options, 'systemctl', ['show', properties, '--', name])
-  if (result.exitCode !== 0) throw refused(`Cannot ask for the state of ${spec}`, spec, result)
+  if (result.exitCode !== 0) {
+    if (/not been booted with systemd/.test(result.stderr)) return 'absent'
+    throw refused(`Cannot ask for the state of ${spec}`, spec, result)
+  }
   const property = (key: string): string | undefined =>
     new RegExp(`^${key}=(.*)$`, 'm').exec(result.stdout.toString('utf8'))?.[1]
   const active = property('ActiveState')

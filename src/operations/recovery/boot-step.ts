@@ -11,30 +11,43 @@ import {
   putBackPm2List,
   savePm2List,
 } from '../../application/host/pm2-boot.ts'
-import { pm2Home } from '../../application/host/service.ts'
+import { forgetInPm2, pm2Home, type ServiceOptions } from '../../application/host/service.ts'
 import { isEnabled, isSystemdRunning, reloadUnits, setEnabled } from '../../application/host/unit-state.ts'
 import { accountOf } from '../application-here.ts'
 import { beforeName } from '../restore/before-name.ts'
 import { presence } from '../restore/plan-in-place.ts'
 import type { StepTools } from '../steps/run-steps.ts'
-import type { PlannedBoot } from './recovery-plan.ts'
+import type { OwnFile, PlannedBoot } from './recovery-plan.ts'
 
 // An application under pm2 comes back after a boot when pm2 has saved its list, and a unit has it read that. Neither is in a
 // backup: the list holds every variable in the clear, and the unit names where pm2 lies on one machine. pm2 makes both anew.
 
+interface BootCircumstances {
+  readonly start: boolean
+  /** Whether pm2 has it in its list now. */
+  readonly isKnown: boolean
+  /** Paths that a component brings back. */
+  readonly restored: readonly string[]
+}
+
 /** How an application under pm2 is to be started at boot; undefined where something else does, or where it is for the operator. */
 export async function planBoot(
   config: Config,
-  { start, restored }: { readonly start: boolean; readonly restored: readonly string[] },
+  { start, isKnown, restored }: BootCircumstances,
 ): Promise<{ readonly boot: PlannedBoot | undefined; readonly findings: readonly Finding[] }> {
-  if (!start || config.service?.manager !== 'pm2') return { boot: undefined, findings: [] }
+  if (config.service?.manager !== 'pm2' || (!start && !isKnown)) return { boot: undefined, findings: [] }
   const owner = pm2OwnerOf(config)
+  if (!start) {
+    const unit = pm2UnitOf(owner).name
+    return { boot: { starts: false, unit, command: undefined, file: undefined }, findings: [] }
+  }
   if (process.geteuid?.() !== 0 || !(await isSystemdRunning())) return { boot: undefined, findings: [notAtBoot(owner)] }
   const unit = await findPm2Unit(owner)
-  if (unit !== undefined) return { boot: { unit, command: undefined, file: undefined }, findings: [] }
+  if (unit !== undefined) return { boot: { starts: true, unit, command: undefined, file: undefined }, findings: [] }
   const { name, path, command } = pm2UnitOf(owner)
   const isThere = restored.includes(path) || (await presence(path)) !== 'nothing'
-  return { boot: { unit: name, command, file: { path, change: isThere ? 'changed' : 'created' } }, findings: [] }
+  const file: OwnFile = { path, change: isThere ? 'changed' : 'created' }
+  return { boot: { starts: true, unit: name, command, file }, findings: [] }
 }
 
 function notAtBoot({ user }: Pm2Owner): Finding {
@@ -76,12 +89,7 @@ export async function startAtBoot(config: Config, stamp: string, tools: StepTool
     const other = found === undefined && (await presence(path)) !== 'nothing'
     await note({ unit: found ?? null, wasEnabled: await isEnabled(unit, signal), other })
   }
-  if ((tools.facts as BootFacts).list === undefined) {
-    const file = pm2ListFile(pm2)
-    const copy = (await presence(file)) === 'nothing' ? null : beforeName(file, stamp)
-    if (copy !== null) await copyPm2List(pm2, copy)
-    await note({ list: copy, ...(copy === null ? {} : { kept: [{ path: file, before: copy }] }) })
-  }
+  await keepList(pm2, stamp, tools)
   await savePm2List(pm2)
   if (found === undefined) {
     const before = beforeName(path, stamp)
@@ -93,12 +101,34 @@ export async function startAtBoot(config: Config, stamp: string, tools: StepTool
   return `pm2 has saved its list, and ${unit} is enabled`
 }
 
+/** It is in pm2's list no more; what is to come back at boot is what is in it now. */
+export async function keepFromBoot(config: Config, stamp: string, tools: StepTools): Promise<string> {
+  const pm2 = { account: accountOf(config), signal: tools.signal }
+  if ((await presence(pm2ListFile(pm2))) === 'nothing') return 'pm2 has saved no list'
+  await keepList(pm2, stamp, tools)
+  await forgetInPm2(config.service!.name!, pm2)
+  await savePm2List(pm2)
+  return 'pm2 has saved its list without it'
+}
+
+/** Before it is saved anew. */
+async function keepList(pm2: ServiceOptions, stamp: string, { facts, note }: StepTools): Promise<void> {
+  if ((facts as BootFacts).list !== undefined) return
+  const file = pm2ListFile(pm2)
+  const copy = (await presence(file)) === 'nothing' ? null : beforeName(file, stamp)
+  if (copy !== null) await copyPm2List(pm2, copy)
+  await note({ list: copy, ...(copy === null ? {} : { kept: [{ path: file, before: copy }] }) })
+}
+
 export async function startAtBootAsBefore(config: Config, stamp: string, tools: StepTools): Promise<string> {
   const { signal } = tools
   const { unit, wasEnabled = false, other, list } = tools.facts as BootFacts
-  if (unit === undefined) return 'as before'
-  const { name, path } = pm2UnitOf(pm2OwnerOf(config))
   if (list !== undefined) await putBackPm2List({ account: accountOf(config), signal }, list)
+  if (unit === undefined) {
+    await tools.note({ list: undefined, kept: undefined })
+    return 'as before'
+  }
+  const { name, path } = pm2UnitOf(pm2OwnerOf(config))
   if (unit === null) {
     const before = beforeName(path, stamp)
     if ((await presence(before)) !== 'nothing') await rename(before, path)

@@ -85,13 +85,16 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
   }
   const planned = components.flatMap(({ plan }) => (plan === undefined ? [] : [plan]))
   const units = planned.flatMap((plan) => plan.units)
-  const application = start ? applicationOf(config, chosen, relocation) : undefined
+  const application = applicationOf(config, chosen, relocation)
+  const service = application === undefined ? undefined : await serviceOf(application, signal)
   const restarts = part === undefined || targets.some(({ kind }) => kind !== 'nginx')
   const hasUnits = manifest.components.some(({ kind }) => kind === 'systemd')
-  // What pm2 starts at boot is what it started last; only another ecosystem file changes that.
-  const startsAnew = start && (part === undefined || targets.some(({ kind }) => kind === 'pm2'))
   const restored = units.map(({ path }) => path)
-  const { boot, findings: bootFindings } = await planBoot(config, { start: startsAnew, restored })
+  // What pm2 starts at boot is what it started last; only another ecosystem file changes that.
+  const changesBoot = part === undefined || targets.some(({ kind }) => kind === 'pm2')
+  const { boot, findings: bootFindings } = changesBoot
+    ? await planBoot(config, { start, isKnown: isKnown(service), restored })
+    : { boot: undefined, findings: [] }
   const draft = {
     snapshot: chosen.stored.id,
     time: new Date(Number(chosen.stored.snapshot.time.ns / 1_000_000n)).toISOString(),
@@ -112,13 +115,14 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
     passwordFile: isDone('config') ? undefined : await missingPassword(config, options.location),
     configFrom: both.from,
     commands: commandsOf(config, { start: start && restarts, part }),
-    service: application === undefined ? undefined : await serviceOf(application, signal),
+    service,
     restarts,
+    starts: start && restarts && application !== undefined,
     unit: part === undefined || hasUnits ? unitOf(config, start) : undefined,
     boot,
     webServer: manifest.components.some(({ kind }) => kind === 'nginx'),
     units: hasUnits && (await isSystemdRunning()),
-    checks: application === undefined ? undefined : checksOf(config, restarts),
+    checks: start && application !== undefined ? checksOf(config, restarts) : undefined,
     files: planned.reduce((sum, { files }) => sum + files, 0),
     bytes: planned.reduce((sum, { bytes }) => sum + bytes, 0),
     space: await spaceNeeds(units),
@@ -278,6 +282,11 @@ function commandsOf(
   return commands
 }
 
+/** Whether its manager has it, running or not. */
+function isKnown(service: RecoveryPlan['service']): boolean {
+  return service?.state !== undefined && service.state !== 'absent'
+}
+
 async function serviceOf(application: ApplicationService, signal: AbortSignal): Promise<RecoveryPlan['service']> {
   return { name: nameOfService(application), state: await stateOf(application, signal) }
 }
@@ -318,11 +327,12 @@ function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
     add('systemd', 'Tell systemd', `systemctl daemon-reload${enable}`)
   }
   if (plan.webServer) add('nginx', 'Tell nginx', 'nginx -t; reload, or start where it does not run')
-  if (service !== undefined && plan.restarts) {
+  if (plan.starts) {
     const start = commands.find(({ what }) => what === 'start')
-    add('start', 'Start it', start === undefined ? service.name : `${start.command}  (as ${start.user})`)
+    add('start', 'Start it', start === undefined ? service!.name : `${start.command}  (as ${start.user})`)
   }
-  if (plan.boot !== undefined) {
+  if (plan.boot?.starts === false) add('boot', 'Have it not started at boot', 'pm2 save --force')
+  else if (plan.boot !== undefined) {
     const { unit, command } = plan.boot
     add('boot', 'Have it started at boot', `pm2 save; ${command?.join(' ') ?? `systemctl enable ${unit}`}`)
   }

@@ -84,8 +84,8 @@ async function programs(
   if (onlyGpg && !withoutSecrets) want('gpg', 'to unseal the secrets')
   if (plan.accountCommands.length > 0) want('useradd', 'to make the account')
   if (plan.owner !== undefined && plan.commands.length > 0) want('setpriv', 'to run commands as the owner')
-  if (application?.manager === 'pm2') want('pm2', 'to start the application')
-  if (application?.manager === 'systemd') {
+  if (plan.starts && application?.manager === 'pm2') want('pm2', 'to start the application')
+  if (plan.starts && application?.manager === 'systemd') {
     want('systemctl', 'to start the application')
     want('journalctl', 'to read its log')
   }
@@ -111,7 +111,7 @@ async function programs(
       missing('no-program', `${program} is not installed: ${why}`, `Install it: ${await installCommand(program)}`)
     }
   }
-  if (application?.manager === 'systemd' && !(await isSystemdRunning())) {
+  if (plan.starts && application?.manager === 'systemd' && !(await isSystemdRunning())) {
     missing(
       'no-systemd',
       'systemd does not run this machine, and the application is started by it',
@@ -160,7 +160,7 @@ function account(plan: Pick<RecoveryPlan, 'owner'>, { createUser, part }: Prefli
 
 async function ports(plan: Draft, { config }: PreflightOptions, missing: Missing): Promise<void> {
   // The application itself may have it now, and is stopped first.
-  if (plan.service === undefined || plan.service.state === 'running' || plan.resumes !== undefined) return
+  if (!plan.starts || plan.service?.state === 'running' || plan.resumes !== undefined) return
   const { health, manager } = config.service ?? {}
   if (health === undefined) return
   if (manager === 'command' && (await isThere(config.root))) return // nobody can tell whose it is: likely its own

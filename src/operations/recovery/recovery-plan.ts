@@ -27,8 +27,9 @@ export interface RecoveryCommand {
   readonly user: string
 }
 
-/** How pm2 comes to bring the application back at boot. */
+/** How pm2 comes to bring the application back at boot, or not to. */
 export interface PlannedBoot {
+  readonly starts: boolean
   /** The unit that has it do so. */
   readonly unit: string
   /** What makes the unit; undefined: it is there. */
@@ -80,6 +81,8 @@ export interface RecoveryPlan {
   /** The application's unit, and whether it is to start at boot: not what is not to be started now. */
   readonly unit: { readonly name: string; readonly enable: boolean } | undefined
   readonly boot: PlannedBoot | undefined
+  /** False: all is put in place, what runs now is stopped, and nothing is started. */
+  readonly starts: boolean
   readonly webServer: boolean
   readonly units: boolean
   readonly checks: Pick<ServiceConfig, 'health' | 'metrics' | 'expectLog'> | undefined

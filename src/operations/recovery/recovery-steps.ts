@@ -21,7 +21,7 @@ import { findInterrupted, settleInterrupted } from '../restore/restore-record.ts
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import { ApplicationSteps } from '../steps/application-steps.ts'
 import type { Step, StepTools } from '../steps/run-steps.ts'
-import { startAtBoot, startAtBootAsBefore } from './boot-step.ts'
+import { keepFromBoot, startAtBoot, startAtBootAsBefore } from './boot-step.ts'
 import { applicationOf, planTarget } from './plan-recovery.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 import type { SnapshotConfig } from './snapshot-config.ts'
@@ -116,8 +116,9 @@ class RecoverySteps {
         }
       case 'boot': {
         const { stamp } = this.#with
+        const run = this.#plan.starts ? startAtBoot : keepFromBoot
         return {
-          run: (tools) => startAtBoot(this.#config, stamp, tools),
+          run: (tools) => run(this.#config, stamp, tools),
           undo: (tools) => startAtBootAsBefore(this.#config, stamp, tools),
         }
       }

@@ -9,6 +9,7 @@ import {
   stopApplication,
 } from '../../application/host/application-service.ts'
 import { type ApplicationCheck, checkApplication, isAnswering } from '../../application/host/health.ts'
+import { isForeign } from '../../application/host/run-as.ts'
 import { forgetInPm2, type ServiceState } from '../../application/host/service.ts'
 import { markLog, readServiceLog } from '../../application/host/service-log.ts'
 import type { Account } from '../../engine/os/accounts.ts'
@@ -68,6 +69,7 @@ export class ApplicationSteps {
     if (application.manager === 'pm2' && config.owner !== undefined && application.account === undefined) return false
     const state = await stateOf(application, signal)
     if (state !== undefined) return state === 'running' || state === 'changing'
+    if (application.manager !== 'command') return false // what would run it is not installed
     const health = config.service?.health
     return health !== undefined && (await isAnswering(health, signal)) ? true : undefined
   }
@@ -169,9 +171,11 @@ export class ApplicationSteps {
   }
 }
 
-export function logHint({ manager, name, outputFile }: ApplicationService): string {
+export function logHint({ manager, name, outputFile, account }: ApplicationService): string {
   if (manager === 'systemd') return `See \`journalctl -u ${name} -n 50\``
-  return manager === 'pm2' ? `See \`pm2 logs ${name} --lines 50\`` : `See ${outputFile}`
+  // Another user's pm2 knows nothing of it.
+  const whose = isForeign(account) ? ` as ${account.name}` : ''
+  return manager === 'pm2' ? `See \`pm2 logs ${name} --lines 50\`${whose}` : `See ${outputFile}`
 }
 
 function describe({ check, subject, detail }: ApplicationCheck): string {
