@@ -67,7 +67,7 @@ export function askNginx(host: BareHost, path: string): string {
 }
 
 export function untilHealthy(host: BareHost, port = 3000): void {
-  host.must(`for i in $(seq 100); do curl -sf http://127.0.0.1:${port}/health && exit; sleep 0.1; done; exit 1`)
+  host.must(`for i in $(seq 600); do curl -sf http://127.0.0.1:${port}/health && exit; sleep 0.1; done; exit 1`)
 }
 
 /** The highest row that is committed and on disk. */
