@@ -78,6 +78,7 @@ class RecoverySteps {
       config: this.#config,
       checks: plan.checks,
       forgetsInPm2: true,
+      presumedRunning: false,
       withinMs: surroundings.withinMs,
       onCheck: surroundings.onCheck,
     })

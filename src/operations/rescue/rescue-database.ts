@@ -345,6 +345,8 @@ class DatabaseRescue<Options extends Inner> {
       config,
       checks: config.service,
       forgetsInPm2: false,
+      // A damaged database keeps an application from answering.
+      presumedRunning: true,
       withinMs,
       onCheck: (check) => this.#checks.push(check),
     })

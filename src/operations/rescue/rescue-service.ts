@@ -97,6 +97,7 @@ async function restart(plan: ServiceRescuePlan, options: RescueServiceOptions): 
     config,
     checks: config.service,
     forgetsInPm2: false,
+    presumedRunning: false,
     withinMs,
     onCheck: (check) => checks.push(check),
   })

@@ -25,6 +25,8 @@ export interface ApplicationInSteps {
   readonly checks: Pick<ServiceConfig, 'health' | 'metrics' | 'expectLog'> | undefined
   /** What pm2 remembers of it is how it was started once; with this it is started by its ecosystem file as that is now. */
   readonly forgetsInPm2: boolean
+  /** Whether it counts as running where nobody can tell, and so is started when all is taken back. */
+  readonly presumedRunning: boolean
   /** How long it may take until it is healthy, in milliseconds. */
   readonly withinMs: number
   readonly onCheck: (check: ApplicationCheck) => void
@@ -79,7 +81,7 @@ export class ApplicationSteps {
     if (application === undefined) return 'nothing is known to run'
     const isRunning = await this.isRunning(signal)
     // Noted first: an attempt that was cut off must not make it seem down.
-    if (facts.wasRunning !== true) await note({ wasRunning: isRunning === true })
+    if (facts.wasRunning !== true) await note({ wasRunning: isRunning ?? this.#with.presumedRunning })
     if (isRunning === false) return 'nothing of it runs'
     if (isRunning === undefined) return this.stopIfStarted(signal)
     return this.stopNow(signal)
