@@ -87,6 +87,7 @@ async function withJournal(
   }>,
 ): Promise<readonly Delivery[]> {
   using journal = openOrNot(config)
+  const begun = { at: new Date(), clock: performance.now() }
   const { states, deliveries } = await tell(journal)
   for (const delivery of deliveries) {
     if (delivery.problem !== undefined) warn(deliveryFinding(delivery).message, delivery.hint)
@@ -94,7 +95,7 @@ async function withJournal(
   try {
     journal?.transaction(() => {
       for (const [index, channel] of config.notify.entries()) writeChannelState(journal, channel, states[index]!)
-      if (deliveries.length > 0) record(journal, config, deliveries)
+      if (deliveries.length > 0) record(journal, config, deliveries, begun)
     })
   } catch (error) {
     if (!(error instanceof CodedError)) throw error
@@ -185,13 +186,20 @@ function stateOf(journal: Journal | undefined, channel: NotifyChannel): ChannelS
   return journal === undefined ? NOTHING_TOLD : readChannelState(journal, channel)
 }
 
-function record(journal: Journal, { app }: NotifyConfig, deliveries: readonly Delivery[]): void {
-  const run = journal.begin('notify', app, { of: [...new Set(deliveries.map(({ operation }) => operation))] })
+function record(
+  journal: Journal,
+  { app }: NotifyConfig,
+  deliveries: readonly Delivery[],
+  begun: { readonly at: Date; readonly clock: number },
+): void {
+  const facts = { of: [...new Set(deliveries.map(({ operation }) => operation))] }
+  const run = journal.begin('notify', app, facts, begun.at)
   const failed = deliveries.filter(({ problem }) => problem !== undefined)
   for (const delivery of failed) run.find(deliveryFinding(delivery))
   const outcome = failed.length === 0 ? 'succeeded' : failed.length < deliveries.length ? 'incomplete' : 'failed'
-  run.finish(outcome, {
+  const summary = {
     channels: deliveries.map(({ channel }) => channel),
     delivered: deliveries.length - failed.length,
-  })
+  }
+  run.finish(outcome, summary, { milliseconds: Math.round(performance.now() - begun.clock) })
 }
