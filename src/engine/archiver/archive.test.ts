@@ -103,6 +103,17 @@ function when(name: string, action: () => void): Pick<ArchiveOptions, 'select'> 
 }
 
 describe('archive', () => {
+  it('tells of progress now and then, and at the end of all', async () => {
+    const names = Array.from({ length: 500 }, (_, number) => `f${number}`)
+    using folder = folderWith(Object.fromEntries(names.map((name) => [name, name])))
+    const told: { readonly files: number; readonly bytes: number }[] = []
+    const { counts } = await archived([folder.path], { onProgress: (done) => told.push(done) })
+    assert.equal(counts.totalFiles, 500)
+    assert.deepEqual(told[0], { files: 1, bytes: 2 })
+    assert.deepEqual(told.at(-1), { files: counts.totalFiles, bytes: counts.totalBytes })
+    assert.equal(new Set(told.map(({ files }) => files)).size, told.length, 'never twice of the same')
+  })
+
   it('stores files, folders and what they hold', async () => {
     using folder = folderWith({ 'data/a': 'content of a', 'data/sub/b': '', 'data/empty/': '' })
     const { at, sink, problems, counts, targets } = await archived([`${folder.path}/data`])

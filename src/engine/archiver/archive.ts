@@ -72,6 +72,7 @@ export interface ArchiveOptions {
    */
   readonly veto?: Veto
   readonly onProblem?: (problem: ArchiveProblem) => void
+  /** Told of some files at most every 20 ms, and of the last one with the totals. */
   readonly onProgress?: (done: { readonly files: number; readonly bytes: number }, path: Buffer) => void
   readonly signal?: AbortSignal | undefined
 }
@@ -94,6 +95,8 @@ export interface ArchiveResult {
 
 /** The event loop gets a turn at least this often, for signals, progress and uploads. */
 const TURN_MILLISECONDS = 25
+/** Nobody sees more than some tens of them in a second, and each makes a text of its path. */
+const PROGRESS_MILLISECONDS = 20
 
 /**
  * Stores files and folders as blobs and trees. A file is read only when the parent snapshot holds no unchanged one at
@@ -165,6 +168,9 @@ class Archive {
   #whenOneEnds: (() => void) | undefined
   #failure: { readonly error: unknown } | undefined
   #lastTurn = performance.now()
+  #lastProgress = Number.NEGATIVE_INFINITY
+  /** The last file, unless `onProgress` was told of it. */
+  #untold: Buffer | undefined
 
   constructor(options: ArchiveOptions) {
     this.#options = options
@@ -182,6 +188,7 @@ class Archive {
     }
     const nodes = await resolved(found)
     if (this.#failure) throw this.#failure.error
+    if (this.#untold) this.#tellProgress(this.#untold, performance.now())
     const archived = this.#targets.filter((target) => target !== undefined)
     return {
       nodes: this.#inOrder(nodes, '').map(({ node }) => node),
@@ -664,6 +671,14 @@ class Archive {
     this.#counts.totalBytes += bytes
     counts.files += 1
     counts.bytes += bytes
+    const now = performance.now()
+    if (now - this.#lastProgress < PROGRESS_MILLISECONDS) this.#untold = path
+    else this.#tellProgress(path, now)
+  }
+
+  #tellProgress(path: Buffer, now: number): void {
+    this.#lastProgress = now
+    this.#untold = undefined
     this.#options.onProgress?.({ files: this.#counts.totalFiles, bytes: this.#counts.totalBytes }, path)
   }
 

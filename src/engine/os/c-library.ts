@@ -59,7 +59,10 @@ export function cString(bytes: Buffer): Buffer {
   if (bytes.includes(0)) {
     throw new EngineError('HOSTILE', `Cannot hand ${display(bytes)} to the system: a name cannot hold a NUL byte`)
   }
-  return Buffer.concat([bytes, Buffer.alloc(1)])
+  const terminated = Buffer.allocUnsafe(bytes.length + 1)
+  terminated.set(bytes)
+  terminated[bytes.length] = 0
+  return terminated
 }
 
 /** The error for a call that failed: `SYSTEM` unless `codeOfErrno` knows better. `action` reads like `set the times of`. */
