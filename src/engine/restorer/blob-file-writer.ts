@@ -6,7 +6,7 @@ import type { SealedPlace } from '../kernels/seals.ts'
 import { describeErrno, errnoOf } from '../os/errno.ts'
 import { BlobDecoder, LONGEST_SEALED } from '../repository/blob-decoder.ts'
 import { isDamage } from '../repository/file-problem.ts'
-import { applyMetadata } from './apply-metadata.ts'
+import { applyMetadata, type GivenMetadata, openEntry } from './apply-metadata.ts'
 import { isFull, systemErrno } from './system-errno.ts'
 import { createTemporary, publish, reopenTemporary, temporaryBeside } from './temporary-file.ts'
 import type { FileFailure, MetadataFailure, WriteJob, WriteResult } from './write-job.ts'
@@ -18,6 +18,7 @@ const STRETCH = 1024 * 1024
 const MAX_GAP = 16 * 1024
 /** Files of a job that are open at once. */
 const OPEN_FILES = 64
+const SLASH = 0x2f
 
 /** A piece that was written; `done` when with it the file is in its place. */
 export interface WrittenPiece {
@@ -59,6 +60,10 @@ class Run implements Disposable {
   /** Pieces that were written, of files that are completed here. */
   readonly #written: Uint32Array
   readonly #made: Uint8Array
+  /** How far they reach: what follows is a hole. */
+  readonly #ends: Float64Array
+  /** To files that are made in a folder, by its path as `latin1` text. */
+  readonly #given = new Map<string, GivenMetadata>()
   readonly #failed = new Set<number>()
 
   constructor(job: WriteJob, decoder: BlobDecoder) {
@@ -70,6 +75,7 @@ class Run implements Disposable {
     this.#paths = Buffer.from(paths.buffer, paths.byteOffset, paths.length)
     this.#written = new Uint32Array(numbers.length)
     this.#made = new Uint8Array(numbers.length)
+    this.#ends = new Float64Array(numbers.length)
   }
 
   *write(): Generator<WrittenPiece, void> {
@@ -124,7 +130,8 @@ class Run implements Disposable {
       const file = useFiles[use]!
       if (this.#failed.has(file)) continue
       try {
-        writeSparsely(this.#fileToWrite(file), plaintext, usePositions[use]!)
+        const end = writeSparsely(this.#fileToWrite(file), plaintext, usePositions[use]!)
+        this.#ends[file] = Math.max(this.#ends[file]!, end)
         this.#written[file]! += 1
         const done = this.#written[file] === this.#job.files.pieces[file]
         if (done) this.#complete(file)
@@ -172,10 +179,20 @@ class Run implements Disposable {
     return this.#paths.subarray(file === 0 ? 0 : pathEnds[file - 1]!, pathEnds[file]!)
   }
 
+  #givenTo(destination: Buffer): GivenMetadata {
+    const folder = destination.toString('latin1', 0, destination.lastIndexOf(SLASH))
+    let given = this.#given.get(folder)
+    if (given === undefined) {
+      given = {}
+      this.#given.set(folder, given)
+    }
+    return given
+  }
+
   #complete(file: number): void {
     const { token, numbers, sizes, uids, gids, modes, atimes, mtimes, attributes } = this.#job.files
-    ftruncateSync(this.#open.get(file)!, sizes[file]!) // a hole at the end has not been written
-    this.#close(file)
+    const fd = this.#open.get(file)!
+    if (this.#ends[file]! < sizes[file]!) ftruncateSync(fd, sizes[file]!)
     const destination = this.#destination(file)
     const temporary = temporaryBeside(destination, token, numbers[file]!)
     const metadata = {
@@ -187,7 +204,10 @@ class Run implements Disposable {
       extendedAttributes: attributes.get(file) ?? [],
     }
     const failures: MetadataFailure[] = []
-    applyMetadata(temporary, metadata, (what, cause) => failures.push({ file, what, reason: reasonOf(cause) }))
+    applyMetadata(openEntry(fd, temporary, this.#givenTo(destination)), metadata, (what, cause) =>
+      failures.push({ file, what, reason: reasonOf(cause) }),
+    )
+    this.#close(file)
     publish(temporary, destination)
     this.result.metadataFailures.push(...failures)
   }

@@ -16,7 +16,7 @@ import { readBlob } from '../repository/read-blob.ts'
 import type { IndexedRepository } from '../repository/repository.ts'
 import { TreeReader } from '../repository/tree-reader.ts'
 import { localPath } from '../storage/local.ts'
-import { applyMetadata, metadataOf } from './apply-metadata.ts'
+import { applyMetadata, entryAt, metadataOf } from './apply-metadata.ts'
 import { BlobFileWriter, reasonOf } from './blob-file-writer.ts'
 import { contentDefect, keepContent } from './compare-content.ts'
 import { nextPartNumber, PART_TOKEN, removeLeftParts } from './part-name.ts'
@@ -719,7 +719,7 @@ class Restore {
   }
 
   #metadata(path: Buffer, node: TreeNode, shown: Buffer = path): void {
-    applyMetadata(path, metadataOf(node, this.#owners), (what, cause) =>
+    applyMetadata(entryAt(path), metadataOf(node, this.#owners), (what, cause) =>
       this.#problem(shown, 'metadata', `Cannot set ${what} of ${shown}: ${reasonOf(cause)}`, cause),
     )
   }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { closeSync, ftruncateSync, openSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, statSync } from 'node:fs'
 import { describe, it } from 'node:test'
+import { dataExtents } from '../../../test/equipment/data-extents.ts'
 import { randomBytes } from '../../../test/equipment/random-bytes.ts'
 import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
-import { dataExtents } from '../os/nodes.ts'
 import { writeSparsely } from './write-sparsely.ts'
 
 const KIB = 1024
@@ -17,12 +17,14 @@ function written(pieces: readonly Buffer[]) {
   const fd = openSync(path, 'w+')
   try {
     let position = 0
+    let end = 0
     for (const piece of pieces) {
-      writeSparsely(fd, piece, position)
+      end = Math.max(end, writeSparsely(fd, piece, position))
       position += piece.length
     }
+    assert.equal(end, fstatSync(fd).size) // only a hole at the end is not there yet
     ftruncateSync(fd, position)
-    const extents = [...dataExtents(fd, position)].map(({ offset, length }) => [offset / KIB, length / KIB])
+    const extents = dataExtents(fd, position).map(([offset, length]) => [offset / KIB, length / KIB])
     return { content: readFileSync(path), extents, bytesOnDisk: statSync(path).blocks * 512 }
   } finally {
     closeSync(fd)

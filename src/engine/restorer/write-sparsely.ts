@@ -6,15 +6,19 @@ const ZEROS = Buffer.alloc(HOLE)
 
 /**
  * Writes the bytes at a position of a file that has never been written there, and leaves long runs of zeros out: they
- * become holes. A hole at the very end is not there until the file is given its size.
+ * become holes. A hole at the very end is not there until the file is given its size: returns where the file ends without it, as far
+ * as these bytes go.
  */
-export function writeSparsely(fd: number, bytes: Buffer, position: number): void {
+export function writeSparsely(fd: number, bytes: Buffer, position: number): number {
+  let end = 0
   for (let start = 0; start < bytes.length; ) {
     const dataStart = skip(bytes, start, position, true)
     const dataEnd = skip(bytes, dataStart, position, false)
     for (let at = dataStart; at < dataEnd; ) at += writeSync(fd, bytes, at, dataEnd - at, position + at)
+    if (dataEnd > dataStart) end = position + dataEnd
     start = dataEnd
   }
+  return end
 }
 
 /** From `start`, the end of the blocks that are all holes, or all not. */
