@@ -22,7 +22,7 @@ import { encodeTree } from '../format/tree.ts'
 import { createChunker } from '../kernels/chunker.ts'
 import { setExtendedAttribute } from '../os/extended-attributes.ts'
 import { loadIndex } from '../repository/load-index.ts'
-import { treeBytesReader } from '../repository/tree-bytes.ts'
+import { TreeReader } from '../repository/tree-reader.ts'
 import type { Storage } from '../storage/storage.ts'
 import { type ArchiveOptions, type ArchiveResult, archive } from './archive.ts'
 import { LookAhead } from './look-ahead.ts'
@@ -216,10 +216,10 @@ describe('reading many trees', () => {
       trees.map((tree) => ['tree', tree]),
     )
     const repository = await loadIndex(plain)
-    const read = treeBytesReader(repository)
+    const reader = new TreeReader(repository)
     for (let n = 0; n < trees.length; n++) {
       const at = (n * 37) % trees.length
-      assert.deepEqual(await read(ids[at]!), trees[at])
+      assert.deepEqual(await reader.bytes(ids[at]!), trees[at])
     }
     const damaged = {
       ...repository,
@@ -232,11 +232,11 @@ describe('reading many trees', () => {
         },
       },
     }
-    const readDamaged = treeBytesReader(damaged)
+    const damagedReader = new TreeReader(damaged)
     const first = repository.index.packBlobs(packs[0]!)!.toSorted((a, b) => a.offset - b.offset)[0]!
-    await assert.rejects(readDamaged(first.id), { code: 'CORRUPT' })
+    await assert.rejects(damagedReader.bytes(first.id), { code: 'CORRUPT' })
     const second = ids.find((id) => id !== first.id)!
-    assert.deepEqual(await readDamaged(second), trees[ids.indexOf(second)])
+    assert.deepEqual(await damagedReader.bytes(second), trees[ids.indexOf(second)])
   })
 })
 

@@ -39,7 +39,7 @@ export async function checkTrees(
       const where = `of snapshot ${snapshot.slice(0, 8)}`
       let nodes: readonly TreeNode[]
       try {
-        nodes = await trees.read(tree)
+        nodes = await trees.nodes(tree)
       } catch (error) {
         if (!isFileProblem(error)) throw error
         const packs = repository.index.findAll('tree', tree).map(({ pack }) => pack)

@@ -1,79 +1,148 @@
-import type { BlobId, PackId } from '../format/id.ts'
+import { type BlobId, hashId, type PackId } from '../format/id.ts'
+import { SEAL_OVERHEAD } from '../format/master-key.ts'
+import type { PackedBlob } from '../format/pack-header.ts'
 import { parseTree, type TreeNode } from '../format/tree.ts'
-import { blobCompressor, decodeBlob } from './blob-codec.ts'
-import type { BlobLocation } from './blob-index.ts'
+import { createKernels, type Region } from '../kernels/kernels.ts'
+import { type BatchOpener, createBatchOpener, OPENER_MEMORY } from '../kernels/seals.ts'
+import { createZstdContext, type ZstdContext } from '../kernels/zstd-context.ts'
 import { isFileProblem } from './file-problem.ts'
-import { readTree } from './read-blob.ts'
+import { readBlob, readTree } from './read-blob.ts'
 import type { IndexedRepository } from './repository.ts'
 
-/** Packs are read in blocks of this size: archivers store the trees of a folder's folders next to it. */
-const BLOCK = 1024 * 1024
-const KEPT_BLOCKS = 4
+/** Trees whose places begin in the same stretch of a pack are fetched together. */
+const STRETCH = 1024 * 1024
+/** What is fetched at once; a tree that goes beyond is fetched alone. */
+const MOST = STRETCH + 512 * 1024
+/** Stretches that are kept, opened: folders are visited nearly in the order in which their trees were stored. */
+const KEPT = 6
+const MOST_PLAIN = 64 * 1024 * 1024
+const IV_SIZE = 16
 
-interface Block {
-  readonly pack: PackId
-  readonly offset: number
+interface Stretch {
   readonly bytes: Buffer
+  /** Places of what was opened: the compressed or plain content. */
+  readonly trees: Map<BlobId, { readonly start: number; readonly blob: PackedBlob }>
 }
 
-/** For who reads most trees of a snapshot, folder by folder: most are in memory already when it asks for them. */
+/**
+ * Reads very many trees of a repository, most of which lie together: a stretch of a pack at a time, opened as a batch. What
+ * cannot be read so is read by `readBlob`, which knows what to do about damage, and rejects as it does; every tree is held
+ * against its hash.
+ */
 export class TreeReader {
   readonly #repository: IndexedRepository
   readonly #signal: AbortSignal | undefined
-  /** The one that was used last is the last. */
-  readonly #blocks: Block[] = []
-  /** Where the blobs of a pack end. */
-  readonly #ends = new Map<PackId, number>()
-  readonly #zstd = blobCompressor()
+  readonly #stretches = new Map<string, Promise<Stretch>>()
+  #open: { readonly region: Region; readonly opener: BatchOpener; readonly zstd: ZstdContext } | undefined
+  /** The pack that was asked for last, its trees in order of their places. */
+  #listed: { readonly pack: PackId; readonly blobs: readonly PackedBlob[] } | undefined
 
-  constructor(repository: IndexedRepository, signal: AbortSignal | undefined) {
+  /** What a tree that is only parsed is decompressed to. */
+  #scratch = Buffer.alloc(0)
+
+  constructor(repository: IndexedRepository, signal?: AbortSignal) {
     this.#repository = repository
     this.#signal = signal
   }
 
-  /** As `readTree`, which has the last word: what cannot be read here is asked for again, and from other copies. */
-  async read(id: BlobId): Promise<TreeNode[]> {
-    const location = this.#repository.index.find('tree', id)
-    if (location !== undefined) {
-      try {
-        const sealed = this.#kept(location) ?? (await this.#fetch(location))
-        return parseTree(decodeBlob(this.#repository.masterKey, location, sealed, this.#zstd))
-      } catch (error) {
-        if (!isFileProblem(error)) throw error
-      }
+  /** The plaintext of the tree. Rejects as `readBlob` does. */
+  async bytes(id: BlobId): Promise<Buffer> {
+    const stretch = await this.#stretchOf(id)
+    const plaintext = stretch && this.#decode(stretch, id, Buffer.allocUnsafeSlow)
+    return plaintext ?? readBlob(this.#repository, 'tree', id, this.#signal)
+  }
+
+  /** Its nodes. Rejects as `readTree` does. */
+  async nodes(id: BlobId): Promise<TreeNode[]> {
+    const stretch = await this.#stretchOf(id)
+    const plaintext = stretch && this.#decode(stretch, id, (length) => this.#room(length))
+    try {
+      if (plaintext !== undefined) return parseTree(plaintext)
+    } catch (error) {
+      if (!isFileProblem(error)) throw error
     }
     return readTree(this.#repository, id, this.#signal)
   }
 
-  #kept({ pack, offset, length }: BlobLocation): Buffer | undefined {
-    const at = this.#blocks.findLastIndex(
-      (block) => block.pack === pack && block.offset <= offset && offset + length <= block.offset + block.bytes.length,
-    )
-    if (at < 0) return undefined
-    const [block] = this.#blocks.splice(at, 1)
-    this.#blocks.push(block!)
-    return block!.bytes.subarray(offset - block!.offset, offset - block!.offset + length)
+  #room(length: number): Buffer {
+    if (this.#scratch.length < length) this.#scratch = Buffer.allocUnsafeSlow(2 * length)
+    return this.#scratch.subarray(0, length)
   }
 
-  async #fetch(location: BlobLocation): Promise<Buffer> {
-    const { pack, offset, length } = location
-    const start = offset - (offset % BLOCK)
-    const end = Math.max(offset + length, Math.min(start + BLOCK, this.#endOf(pack)))
-    const range = { offset: start, length: end - start }
-    const bytes = await this.#repository.storage.read({ type: 'pack', id: pack }, range, this.#signal)
-    this.#blocks.push({ pack, offset: start, bytes })
-    if (this.#blocks.length > KEPT_BLOCKS) this.#blocks.shift()
-    return bytes.subarray(offset - start, offset - start + length)
-  }
-
-  #endOf(pack: PackId): number {
-    let end = this.#ends.get(pack)
-    if (end === undefined) {
-      end = 0
-      for (const { offset, length } of this.#repository.index.packBlobs(pack) ?? [])
-        end = Math.max(end, offset + length)
-      this.#ends.set(pack, end)
+  async #stretchOf(id: BlobId): Promise<Stretch | undefined> {
+    const location = this.#repository.index.find('tree', id)
+    if (location === undefined || location.length > MOST - STRETCH) return undefined
+    const key = `${location.pack} ${Math.floor(location.offset / STRETCH)}`
+    let stretch = this.#stretches.get(key)
+    this.#stretches.delete(key)
+    stretch ??= this.#fetch(location.pack, Math.floor(location.offset / STRETCH))
+    this.#stretches.set(key, stretch)
+    for (const oldest of this.#stretches.keys()) {
+      if (this.#stretches.size <= KEPT) break
+      this.#stretches.delete(oldest)
     }
-    return end
+    return stretch
+  }
+
+  async #fetch(pack: PackId, number: number): Promise<Stretch> {
+    const { index, masterKey, storage } = this.#repository
+    if (this.#listed?.pack !== pack) {
+      const trees = (index.packBlobs(pack) ?? []).filter(({ type }) => type === 'tree')
+      this.#listed = { pack, blobs: trees.sort((a, b) => a.offset - b.offset) }
+    }
+    const from = number * STRETCH
+    const blobs = this.#listed.blobs.filter(
+      ({ offset, length }) => offset >= from && offset < from + STRETCH && offset + length <= from + MOST,
+    )
+    const trees: Stretch['trees'] = new Map()
+    const [first] = blobs
+    if (first === undefined) return { bytes: Buffer.alloc(0), trees }
+    const start = first.offset
+    const end = blobs.reduce((last, { offset, length }) => Math.max(last, offset + length), 0)
+    let bytes: Buffer
+    try {
+      bytes = await storage.read({ type: 'pack', id: pack }, { offset: start, length: end - start }, this.#signal)
+    } catch (error) {
+      if (!isFileProblem(error)) throw error
+      return { bytes: Buffer.alloc(0), trees } // one by one there may be something, or another copy
+    }
+    if (this.#open === undefined) {
+      const kernels = createKernels({ memoryBytes: MOST + 4096 + OPENER_MEMORY })
+      const region = kernels.region('a stretch of trees', MOST)
+      this.#open = { region, opener: createBatchOpener(kernels, masterKey), zstd: createZstdContext() }
+    }
+    const { region, opener } = this.#open
+    // Damaged indexes may let places overlap: those are read one by one.
+    const apart = blobs.filter(({ offset }, i) => i === 0 || offset >= blobs[i - 1]!.offset + blobs[i - 1]!.length)
+    region.bytes.set(bytes)
+    const failed = new Set(
+      opener.open(apart.map(({ offset, length }) => ({ offset: region.offset + offset - start, length }))),
+    )
+    region.bytes.copy(bytes)
+    for (const [i, blob] of apart.entries()) {
+      if (!failed.has(i)) trees.set(blob.id, { start: blob.offset - start + IV_SIZE, blob })
+    }
+    return { bytes, trees }
+  }
+
+  /** Undefined for what cannot be had from the stretch. */
+  #decode({ bytes, trees }: Stretch, id: BlobId, room: (length: number) => Buffer): Buffer | undefined {
+    const found = trees.get(id)
+    if (found === undefined) return undefined
+    const { start, blob } = found
+    const stored = bytes.subarray(start, start + blob.length - SEAL_OVERHEAD)
+    let plaintext: Buffer = stored
+    if (blob.uncompressedLength !== undefined) {
+      // A claim of gigabytes is for `readBlob` to look into.
+      if (blob.uncompressedLength > MOST_PLAIN) return undefined
+      plaintext = room(blob.uncompressedLength)
+      try {
+        if (!this.#open!.zstd.decompress(stored, plaintext)) return undefined
+      } catch (error) {
+        if (!isFileProblem(error)) throw error
+        return undefined
+      }
+    }
+    return hashId(plaintext) === id ? plaintext : undefined
   }
 }

@@ -283,7 +283,7 @@ class Restore {
   /** Makes the folder unless it is there. */
   async #enter({ node, destination }: RestoreItem): Promise<{ children: readonly TreeNode[]; wasPresent: boolean }> {
     if (node.subtree === undefined) throw lacking(destination, 'a folder without a tree')
-    const children = await this.#trees.read(node.subtree)
+    const children = await this.#trees.nodes(node.subtree)
     this.#storageFailures = 0
     const present = lstatSync(destination, { throwIfNoEntry: false })
     if (present && !present.isDirectory()) throw obstructed(destination, `${kindOf(present)} stands in its place`)

@@ -17,7 +17,7 @@ import { BlobWriter } from '../../engine/repository/blob-writer.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
 import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
 import { type StoredSnapshot, writeSnapshot } from '../../engine/repository/snapshots.ts'
-import { treeBytesReader } from '../../engine/repository/tree-bytes.ts'
+import { TreeReader } from '../../engine/repository/tree-reader.ts'
 import { withoutCache } from '../../engine/storage/tree-pack-listener.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots, appTag, componentTag, PARTIAL } from '../app-snapshots.ts'
@@ -324,6 +324,7 @@ class ApplicationBackup {
     )
     const expected = previous?.stored.snapshot.summary
     const total = expected && { files: expected.totalFilesProcessed, bytes: expected.totalBytesProcessed }
+    const trees = new TreeReader(repository, signal)
     return archiveInto(
       repository,
       writer,
@@ -331,7 +332,7 @@ class ApplicationBackup {
       {
         parent: previous && {
           tree: previous.stored.snapshot.tree,
-          readTree: treeBytesReader(repository, signal),
+          readTree: (id) => trees.bytes(id),
         },
         replacements: replacementsOf(captures),
         select: (path, stats) => isSelected(path, stats) && !isOtherName(path, stats),

@@ -23,7 +23,7 @@ import {
   type StoredSnapshot,
   writeSnapshot,
 } from '../../engine/repository/snapshots.ts'
-import { treeBytesReader } from '../../engine/repository/tree-bytes.ts'
+import { TreeReader } from '../../engine/repository/tree-reader.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
@@ -113,8 +113,9 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
   lookAhead.stop()
   observe({ type: 'phase', phase: 'archive' })
   const targets = options.paths.map((path) => Buffer.from(path))
+  const trees = new TreeReader(repository, signal)
   const archiveOptions: ArchiveIntoOptions = {
-    parent: parent && { tree: parent.snapshot.tree, readTree: treeBytesReader(repository, signal) },
+    parent: parent && { tree: parent.snapshot.tree, readTree: (id) => trees.bytes(id) },
     select,
     lookAhead,
     signal,

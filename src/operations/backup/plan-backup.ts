@@ -12,7 +12,7 @@ import { createChunker } from '../../engine/kernels/chunker.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
 import type { IndexedRepository } from '../../engine/repository/repository.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
-import { treeBytesReader } from '../../engine/repository/tree-bytes.ts'
+import { TreeReader } from '../../engine/repository/tree-reader.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { appSnapshots, PARTIAL } from '../app-snapshots.ts'
 import type { Observer } from '../event.ts'
@@ -178,13 +178,14 @@ class BackupPlanner {
     const { signal, observe } = this.#options
     const { sink, added } = countingData(this.#sink)
     observe({ type: 'phase', phase: 'compare', component: component.name })
+    const trees = new TreeReader(this.#repository, signal)
     const compare = async () => {
       const { counts } = await archive(targets, {
         sink,
         chunker: createChunker(this.#repository.config.polynomial),
         parent: previous && {
           tree: previous.snapshot.tree,
-          readTree: treeBytesReader(this.#repository, signal),
+          readTree: (id) => trees.bytes(id),
         },
         replacements,
         select: selectionOf([{ component, targets }], this.#leftOut),
