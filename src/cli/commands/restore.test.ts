@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, test } from 'node:test'
 import { runCommand } from '../../../test/equipment/run-command.ts'
 import { protectedApplication, type ScratchApplication, SECRET } from '../../../test/equipment/scratch-application.ts'
 import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
+import { setTimes } from '../../engine/os/times.ts'
 
 const folder = temporaryFolder()
 let app: ScratchApplication
@@ -23,6 +24,12 @@ after(() => folder[Symbol.dispose]())
 
 const settings = () => join(app.root, 'config', 'app.json')
 const restore = (argv: readonly string[], options = {}) => runCommand(app.root, ['restore', ...argv], options)
+
+/** Only the settings, into the target. */
+async function restoreConfig(...argv: readonly string[]) {
+  const result = await restore(['--target', target, '--component', 'config', '--json', ...argv])
+  return { code: result.code, summary: result.messages().at(-1) as Record<string, unknown> }
+}
 
 test('a snapshot is restored to a folder, with its secrets where their key is at hand', async () => {
   const { code, out } = await restore(['--target', target, '--verify', '--identity', app.identity])
@@ -48,6 +55,44 @@ test('a component, a path and a subfolder are restored by themselves', async () 
   assert.deepEqual(readdirSync(join(`${target}-path`, app.root)), ['config'])
   await restore([`latest:${app.root}/config`, '--target', `${target}-sub`, '-q'])
   assert.deepEqual(readdirSync(`${target}-sub`), ['app.json'])
+})
+
+test('--delta replaces what differs, whatever its size and time, and counts what was right already', async () => {
+  const first = await restoreConfig()
+  assert.equal(first.code, 0)
+  const file = join(target, settings())
+  const { ino, atime, mtime } = statSync(file)
+  const again = await restoreConfig('--delta')
+  assert.deepEqual([again.summary.files_restored, again.summary.files_skipped], [1, 1])
+  assert.equal(statSync(file).ino, ino)
+  writeFileSync(file, '{"port":4000}\n')
+  utimesSync(file, atime, mtime)
+  const mended = await restoreConfig('--delta')
+  assert.deepEqual([mended.summary.files_restored, mended.summary.files_skipped], [1, 0])
+  assert.equal(readFileSync(file, 'utf8'), '{"port":3000}\n')
+})
+
+test('--overwrite says which of the files that are there are replaced', async () => {
+  await restoreConfig()
+  const file = join(target, settings())
+  const { atimeNs, mtimeNs: mtime } = statSync(file, { bigint: true })
+  const before = mtime - 1n
+  const later = mtime + 1n
+  for (const [which, time, isReplaced] of [
+    ['never', before, false],
+    ['if-newer', later, false],
+    ['if-newer', before, true],
+    ['if-changed', mtime, false],
+    ['if-changed', later, true],
+    ['always', later, true],
+  ] as const) {
+    writeFileSync(file, '{"port":4000}\n') // of the same size
+    setTimes(Buffer.from(file), atimeNs, time)
+    const { code, summary } = await restoreConfig('--overwrite', which)
+    assert.equal(code, 0)
+    assert.equal(summary.files_skipped, which === 'always' ? undefined : isReplaced ? 0 : 1, which)
+    assert.equal(readFileSync(file, 'utf8'), isReplaced ? '{"port":3000}\n' : '{"port":4000}\n', which)
+  }
 })
 
 test('in place needs a terminal or --yes, and says so before anything else', async () => {
@@ -104,6 +149,8 @@ test('options of the other form, and what is not there, are clear errors', async
     [['--target', target, '--stop', 'pm2:x'], /Cannot use --stop with --target/],
     [['--no-unseal', '--yes'], /Cannot use --no-unseal in place/],
     [['--stop', 'shop', '--yes'], /Expected pm2:NAME or systemd:UNIT/],
+    [['--delta', '--yes'], /Cannot use --delta in place/],
+    [['--overwrite', 'never', '--yes'], /Cannot use --overwrite in place/],
     [['latest:/etc', '--yes'], /Cannot restore a subfolder in place/],
     [['--target', join(target, 'file')], /Cannot restore to .*file: it is not a folder/],
     [['--target', target, '--component', 'dta'], /dta/],
