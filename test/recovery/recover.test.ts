@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import type { OperationEvent } from '../../src/operations/event.ts'
 import type { Manifest } from '../../src/operations/manifest.ts'
 import { planRecover, type RecoverOptions, recover } from '../../src/operations/recovery/recover.ts'
+import type { StepRecord } from '../../src/operations/steps/step-record.ts'
 import { describeTree } from '../equipment/describe-tree.ts'
 import {
   APP,
@@ -236,6 +237,25 @@ test('whatever step fails, with rollback what was there before is back, to the i
     assert.ok(readdirSync(app.root).some((name) => name.startsWith('config.restored-')))
     assert.ok(!existsSync(join(app.base, 'etc/holdfast.yaml')))
   }
+})
+
+test('what was in place when the power went is put in place again, and goes back all the same', async () => {
+  using app = await protectedApplication({ config: 'config' })
+  app.put('config/a', 'old')
+  await app.backUp(withService({ start: 'exit 1' }))
+  app.put('config/a', 'live')
+  const before = treeOf(app)
+  await assert.rejects(recoverFrom(app), { code: 'RECOVERY' })
+  // As if the power had gone between the swap and the note that it was done.
+  const file = join(app.base, 'state/recovery.json')
+  const record = JSON.parse(readFileSync(file, 'utf8')) as StepRecord
+  const steps = record.steps.map((step) => {
+    return { ...step, state: step.id === 'stop' ? 'done' : step.id === 'restore:config' ? 'begun' : 'pending' }
+  })
+  writeFileSync(file, JSON.stringify({ ...record, steps }))
+  await assert.rejects(recoverFrom(app, { rollback: true }), { code: 'RECOVERY', message: /is back: / })
+  assert.deepEqual(treeOf(app), before)
+  assert.equal(readdirSync(app.root).filter((name) => name.startsWith('config.restored-')).length, 2)
 })
 
 test('going back that is cut off is finished by the next run before anything else', async () => {

@@ -191,7 +191,7 @@ class RecoverySteps {
   async #takeBack({ facts, note }: StepTools): Promise<string> {
     const { units } = facts as RestoreFacts
     if (units === undefined) return 'nothing was replaced'
-    const stamp = (facts as RestoreFacts).stamp ?? this.#with.stamp
+    const stamp = (facts as RestoreFacts).stamp ?? (await freeStamp(units, this.#with.stamp))
     await note({ stamp })
     for (const left of await findInterrupted(units.map(({ path }) => posix.dirname(path)))) {
       if (units.some(({ path }) => path === left.record?.path)) await settleInterrupted(left)
@@ -319,6 +319,15 @@ class RecoverySteps {
     if (unit === undefined || typeof facts.wasEnabled !== 'boolean') return 'as before'
     await setEnabled(unit.name, facts.wasEnabled, signal)
     return `${unit.name} is ${facts.wasEnabled ? 'enabled' : 'not enabled'}, as before`
+  }
+}
+
+/** Under which nothing is kept yet: what an attempt that was cut off had restored has been put aside before. */
+async function freeStamp(units: readonly ReplacedPath[], stamp: string): Promise<string> {
+  for (let n = 0; ; n++) {
+    const free = n === 0 ? stamp : `${stamp}-${n}`
+    const kept = await Promise.all(units.map(({ path }) => presence(beforeName(path, free, 'restored'))))
+    if (kept.every((each) => each === 'nothing')) return free
   }
 }
 

@@ -65,7 +65,8 @@ class Look {
     const { configFrom, signal } = this.#options
     const config = this.#config
     const application = applicationHere(config)
-    const root = { path: config.root, isThere: (await stat(config.root).catch(ignoreMissing)) !== undefined }
+    const isThere = async () => (await stat(config.root).catch(ignoreMissing)) !== undefined
+    const root = { path: config.root, isThere: await this.#try(config.root, isThere, true) }
     const state = application && (await this.#try('the service', () => stateOf(application, signal), undefined))
     const checks = await this.#checks()
     const isWell = checks.every(({ passed }) => passed) && (state === undefined || state === 'running')
@@ -82,7 +83,7 @@ class Look {
       checks,
       portTakenBy: isUp(state) || isWell ? undefined : await this.#portUser(application),
       webServer: await this.#webServer(),
-      space: await this.#space(),
+      space: await this.#try('the disks', () => this.#space(), []),
       databases: await this.#databases(view),
       repository: { location: this.#access.location, problem: typeof view === 'string' ? view : undefined },
       newest: typeof view === 'string' ? undefined : view.newest,
