@@ -100,11 +100,11 @@ const TURN_MILLISECONDS = 25
  * Files are restored in windows of so many, or so many blobs: what memory holds of a tree, however large. A blob that files of two
  * windows share is read twice, everything else once.
  */
-const WINDOW_FILES = 2048
+const WINDOW_FILES = 512
 const WINDOW_BLOBS = 32 * 1024
 
 /** Starting threads takes as long as restoring this much without them. */
-const FILES_WITHOUT_THREADS = 1000
+const FILES_WITHOUT_THREADS = 500
 const BYTES_WITHOUT_THREADS = 16 * 1024 * 1024
 
 /** Jobs under way at once where the bytes of packs come through the storage. */
