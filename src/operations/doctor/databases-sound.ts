@@ -46,7 +46,7 @@ function malformed({ path, component }: LiveDatabase, problem: string, context: 
     component,
     path,
     message: `The database ${path} is damaged: ${problem}`,
-    hint: `What can be read of it: sqlite3 ${word(path)} ".recover" | sqlite3 ${word(`${path}.recovered`)}; stop the application first`,
-    remedy: command(`${holdfast(context, 'restore')} --path ${word(path)} --yes`),
+    hint: 'It saves what can be read, counts it against the newest good snapshot, takes what loses fewer rows, and keeps the original',
+    remedy: command(`${holdfast(context, 'rescue database')} ${word(path)} --yes`),
   }
 }
