@@ -16,8 +16,7 @@ const NEEDS: Readonly<Record<Step, readonly string[]>> = {
   thin: ['forget', '--keep-last', '--prune'],
 }
 
-/** Holdfast used as restic is: a repository and paths, no config file. */
-/** With `publicOnly`, by documented interfaces of the runtime alone. */
+/** Holdfast used as restic is: a repository and paths, no config file. With `publicOnly`, by documented interfaces of the runtime alone. */
 export function holdfast(program: string, publicOnly = false): Peer {
   const help = new Map<string, string | undefined>()
   const helpOf = (command: string) => {

@@ -20,6 +20,8 @@ export interface FinishedPack {
 
 /** A pack where it was put together: its bytes stay until `PackPlaces.release`. */
 export interface PlacedPack extends FinishedPack {
+  /** What `encodePackHeader` makes of the blobs. */
+  readonly header: Uint8Array
   readonly place: number
 }
 
@@ -130,13 +132,14 @@ export class PackAssembler {
     const { key, kernels, onPack } = this.#options
     const blobs = this.#blobs
     this.#openAgain(blobs, pack)
-    const header = seal(key, encodePackHeader(blobs))
-    const parsed = parsePackHeader(unseal(key, header))
+    const header = encodePackHeader(blobs)
+    const sealed = seal(key, header)
+    const parsed = parsePackHeader(unseal(key, sealed))
     if (parsed.length !== blobs.length || !parsed.every((blob, i) => isSame(blob, blobs[i]!)))
       throw faulty('a pack header')
-    const end = this.#size + header.length + 4
-    header.copy(pack.bytes, this.#size)
-    pack.bytes.writeUInt32LE(header.length, end - 4)
+    const end = this.#size + sealed.length + 4
+    sealed.copy(pack.bytes, this.#size)
+    pack.bytes.writeUInt32LE(sealed.length, end - 4)
     this.#hash(end)
     const id = this.#digest.digest('hex') as PackId
     const bytes = new Uint8Array(kernels.memory.buffer, kernels.memory.byteOffset + pack.offset, end)
@@ -147,7 +150,7 @@ export class PackAssembler {
     this.#size = 0
     this.#hashed = 0
     this.#digest = createHash('sha256')
-    onPack({ id, blobs, bytes, place })
+    onPack({ id, blobs, bytes, header, place })
   }
 
   #packUnderWay(): Region {

@@ -1,5 +1,4 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { encodePackHeader } from '../../format/pack-header.ts'
 import { selfTest } from '../../kernels/self-test.ts'
 import { reportFailure } from '../../threads.ts'
 import type { Veto } from '../file-store.ts'
@@ -40,10 +39,16 @@ export function runStoreWorker(veto?: Veto): void {
     storer = new FileStorer({
       ...(workerData as WorkerSetUp),
       veto,
-      onPack: ({ id, blobs, bytes, place }) => {
-        const header = new Uint8Array(encodePackHeader(blobs))
-        send({ kind: 'pack', id, header, place, offset: bytes.byteOffset, length: bytes.length })
-      },
+      // A copy of the header: it may be part of a pool, which would be cloned with it.
+      onPack: ({ id, bytes, header, place }) =>
+        send({
+          kind: 'pack',
+          id,
+          header: new Uint8Array(header),
+          place,
+          offset: bytes.byteOffset,
+          length: bytes.length,
+        }),
       onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state }),
     })
   } catch (error) {
