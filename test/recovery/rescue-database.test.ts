@@ -26,6 +26,7 @@ import {
   rescueDatabase,
 } from '../../src/operations/rescue/rescue-database.ts'
 import { restoreToTarget } from '../../src/operations/restore/restore-to-target.ts'
+import { addEvents } from '../equipment/add-events.ts'
 import { cheapRepository } from '../equipment/scratch-application.ts'
 import { temporaryFolder } from '../equipment/temporary-folder.ts'
 import { PASSWORD } from '../equipment/test-repository.ts'
@@ -75,13 +76,6 @@ before(async () => {
   database.close()
   copyFileSync(path, healthy)
 })
-
-function addEvents(database: DatabaseSync, from: number, to: number): void {
-  database.exec('BEGIN')
-  const insert = database.prepare('INSERT INTO events VALUES (?, ?)')
-  for (let id = from; id <= to; id++) insert.run(id, `event ${id} ${'x'.repeat(100)}`)
-  database.exec('COMMIT')
-}
 
 /** Puts other bytes in the place of the database, with nothing beside it. */
 function put(bytes: Buffer): void {

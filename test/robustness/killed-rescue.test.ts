@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, it, type TestContext } from 'node:test'
+import { addEvents } from '../equipment/add-events.ts'
 import { KILL_SEED, killSweep } from '../equipment/kill-sweep.ts'
 import { killableOperations } from '../equipment/killable-operations.ts'
 import { protectedApplication } from '../equipment/protected-application.ts'
@@ -105,13 +106,6 @@ async function sweep(t: TestContext, { hasLog, hasService, rollsBack, swap, kill
     assert.equal(existsSync(app.at('running')), hasService)
     assert.deepEqual(readdirSync(join(app.base, 'work')), [])
   }
-}
-
-function addEvents(database: DatabaseSync, from: number, to: number): void {
-  database.exec('BEGIN')
-  const insert = database.prepare('INSERT INTO events VALUES (?, ?)')
-  for (let id = from; id <= to; id++) insert.run(id, `event ${id} ${'x'.repeat(100)}`)
-  database.exec('COMMIT')
 }
 
 function rowsOf(file: string): number {
