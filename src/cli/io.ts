@@ -13,8 +13,8 @@ export interface Input extends Readable {
 export interface SignalSource {
   on(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown
   off(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown
-  /** Ends the process at once. */
-  exit(code: number): void
+  /** Ends the process at once, by this signal and whatever runs in it. */
+  die(signal: NodeJS.Signals): void
 }
 
 /** The world as a command sees it. Commands never touch `process`, so that tests run them in the test's own process. */
@@ -47,6 +47,16 @@ export function withoutColour(io: Io): Io {
   return { ...io, colour: () => false }
 }
 
+export const processSignals: SignalSource = {
+  on: (signal, listener) => process.on(signal, listener),
+  off: (signal, listener) => process.off(signal, listener),
+  // Not `process.exit`: it ends threads one by one and waits for them, and one inside a native module aborts the process.
+  die: (signal) => {
+    process.removeAllListeners(signal)
+    process.kill(process.pid, signal)
+  },
+}
+
 /** The real one. Call it once: it listens to the errors of the output streams for the life of the process. */
 export function processIo(): Io {
   const { stdin, stdout, stderr, env } = process
@@ -71,11 +81,7 @@ export function processIo(): Io {
     columns: () => stdout.columns || stderr.columns || 80,
     colour: (stream) => wantsColour(env, isTerminal(stream)),
     now: () => new Date(),
-    signals: {
-      on: (signal, listener) => process.on(signal, listener),
-      off: (signal, listener) => process.off(signal, listener),
-      exit: (code) => process.exit(code),
-    },
+    signals: processSignals,
     outputClosed: closed.signal,
   }
 }

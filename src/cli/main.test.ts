@@ -353,7 +353,7 @@ test('a process survives SIGHUP, ends in order on SIGTERM, and at once on the se
   await once(stubborn.stderr, 'data')
   await new Promise((done) => setTimeout(done, 300))
   stubborn.kill('SIGINT')
-  assert.deepEqual(await once(stubborn, 'exit'), [130, null])
+  assert.deepEqual(await once(stubborn, 'exit'), [null, 'SIGINT'])
 })
 
 test('a process whose reader goes away ends quietly', { timeout: 20_000 }, async () => {

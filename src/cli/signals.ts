@@ -1,5 +1,4 @@
 import { EngineError } from '../engine/error.ts'
-import { EXIT } from './exit-code.ts'
 import type { SignalSource } from './io.ts'
 
 /**
@@ -24,7 +23,7 @@ export interface Interruption extends Disposable {
 
 /**
  * The first SIGINT or SIGTERM aborts, so that locks are removed and temporary files go; a second one ends the process at
- * once. SIGHUP does nothing until disposed of: restic probes with it whether the holder of a lock is alive, and a backup
+ * once, as if nobody had listened (in a shell 130 for SIGINT, 143 for SIGTERM). SIGHUP does nothing until disposed of: restic probes with it whether the holder of a lock is alive, and a backup
  * whose SSH session drops should come to its end.
  */
 export function listenForSignals(
@@ -40,7 +39,7 @@ export function listenForSignals(
       onInterrupt(name)
     } else if (clock() - interruptedAt >= SAME_SIGNAL_MILLISECONDS) {
       onForcedExit()
-      source?.exit(EXIT.interrupted.code)
+      source?.die(name)
     }
   }
   const live = () => {}

@@ -6,8 +6,8 @@ import { isPublicOnly, PUBLIC_ONLY } from './process-library.ts'
 export interface ThreadsOptions<From> {
   /** What each thread runs. */
   readonly program: URL
-  /** Cloned into each thread, as its `workerData`. */
-  readonly setUp: unknown
+  /** Of a thread, by its number: cloned into it, where `threadSetUp` has it. */
+  readonly setUp: (thread: number) => unknown
   /** By default one for each processor. */
   readonly count?: number | undefined
   /** Of each thread's young generation; 4 by default. Buffers that die young take memory until it is full. */
@@ -27,9 +27,26 @@ interface ReportedFailure {
   }
 }
 
-/** Threads that run one program, by number from 0 on. They run until they are disposed of; after a failure nothing of them is heard. */
+/** What a thread is told to end with, behind whatever it was told before. */
+const END = 'end'
+
+interface ThreadData {
+  readonly setUp: unknown
+  /** Not 0 once all threads of one owner are to end. */
+  readonly ending: Int32Array<SharedArrayBuffer>
+}
+
+/**
+ * Threads that run one program, by number from 0 on. They run until they are disposed of; after a failure nothing of them is heard.
+ *
+ * No thread is ever terminated from outside: one that is inside a function of a native module then, such as koffi, takes the whole
+ * process down with it (Node-API has no way to throw where nothing may run any more). They are told to end, and do between two
+ * pieces of work.
+ */
 export class Threads<To, From extends object> implements AsyncDisposable {
   readonly #workers: Worker[] = []
+  readonly #ended: Promise<void>[] = []
+  readonly #ending = new Int32Array(new SharedArrayBuffer(4))
   readonly #options: ThreadsOptions<From>
   #over = false
 
@@ -48,17 +65,22 @@ export class Threads<To, From extends object> implements AsyncDisposable {
     this.#workers[thread]!.postMessage(message, transfer)
   }
 
-  /** When it resolves, no thread runs. */
+  /** When it resolves, no thread runs. A thread that waits for something else than messages has to be woken for that. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#over = true
-    await Promise.all(this.#workers.map((worker) => worker.terminate()))
+    Atomics.store(this.#ending, 0, 1)
+    for (const worker of this.#workers) worker.postMessage(END)
+    await Promise.all(this.#ended)
   }
 
   #start(): boolean {
     let worker: Worker
     try {
       worker = new Worker(this.#options.program, {
-        workerData: this.#options.setUp,
+        workerData: {
+          setUp: this.#options.setUp(this.#workers.length),
+          ending: this.#ending,
+        } satisfies ThreadData,
         // The password may be in the environment: none of a thread's business.
         env: isPublicOnly() ? { [PUBLIC_ONLY]: '1' } : {},
         // Its young generation holds next to nothing that lives: small, it is swept in the cache.
@@ -70,6 +92,7 @@ export class Threads<To, From extends object> implements AsyncDisposable {
       throw new EngineError('SYSTEM', 'Cannot start a thread', { cause })
     }
     const thread = this.#workers.push(worker) - 1
+    this.#ended.push(new Promise((resolve) => worker.once('exit', () => resolve())))
     worker.on('message', (message: From | ReportedFailure) => {
       if (this.#over) return
       if ('failure' in message) this.#fail(errorOf(message))
@@ -110,6 +133,25 @@ export function reportFailure(error: unknown): void {
   } satisfies ReportedFailure)
 }
 
+/** In a thread: what its owner set it up with. */
+export function threadSetUp<SetUp>(): SetUp {
+  return (workerData as ThreadData).setUp as SetUp
+}
+
+/** In a thread: whether it is to end. Long work asks between its pieces. */
+export function isEnding(): boolean {
+  return Atomics.load((workerData as ThreadData).ending, 0) !== 0
+}
+
+/** In a thread: handles messages in the order in which they come, until it is told to end. What is thrown ends all threads. */
+export function serve<To>(handle: (message: To) => void | Promise<void>): void {
+  let last: Promise<void> = Promise.resolve()
+  parentPort!.on('message', (message: To | typeof END) => {
+    if (message === END) return parentPort!.close()
+    last = last.then(() => (isEnding() ? undefined : handle(message as To))).catch(reportFailure)
+  })
+}
+
 interface Numbered<Content> {
   readonly number: number
   readonly content: Content
@@ -136,6 +178,7 @@ export class JobThreads<Job, Result> implements AsyncDisposable {
   }) {
     this.#threads = new Threads({
       ...options,
+      setUp: () => options.setUp,
       onMessage: (thread, { number, content }) => {
         const job = this.#jobs[thread]!.get(number)
         this.#jobs[thread]!.delete(number)
@@ -193,16 +236,12 @@ export function ownMemory({ buffer, length }: Uint8Array): readonly Transferable
 export function serveJobs<SetUp, Job, Result>(prepare: (setUp: SetUp) => (job: Job) => Result): void {
   let perform: (job: Job) => Result
   try {
-    perform = prepare(workerData as SetUp)
+    perform = prepare(threadSetUp<SetUp>())
   } catch (error) {
     reportFailure(error)
     return
   }
-  parentPort!.on('message', ({ number, content }: Numbered<Job>) => {
-    try {
-      parentPort!.postMessage({ number, content: perform(content) } satisfies Numbered<Result>)
-    } catch (error) {
-      reportFailure(error)
-    }
+  serve<Numbered<Job>>(({ number, content }) => {
+    parentPort!.postMessage({ number, content: perform(content) } satisfies Numbered<Result>)
   })
 }

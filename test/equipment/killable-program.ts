@@ -7,6 +7,7 @@ import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Worker } from 'node:worker_threads'
 import { EXIT } from '../../src/cli/exit-code.ts'
+import { processSignals } from '../../src/cli/io.ts'
 import { listenForSignals } from '../../src/cli/signals.ts'
 import { arm, disarm } from './kill-hook.ts'
 import type { KillOrder } from './kill-sweep.ts'
@@ -23,10 +24,7 @@ if (milliseconds > 0) {
 const begun = performance.now()
 arm(milliseconds > 0 ? 0 : due, ending)
 const handlers = { onInterrupt: () => {}, onForcedExit: () => {} }
-const { signal } = listenForSignals(
-  { on: process.on.bind(process), off: process.off.bind(process), exit: process.exit },
-  handlers,
-)
+const { signal } = listenForSignals(processSignals, handlers)
 try {
   await killableOperations[operation](details, signal)
 } catch (error) {

@@ -28,7 +28,7 @@ export interface FakeIo extends Io {
 
 export interface FakeProcess extends SignalSource {
   send(signal: NodeJS.Signals): void
-  readonly exits: number[]
+  readonly deaths: NodeJS.Signals[]
   listenerCount(signal: NodeJS.Signals): number
 }
 
@@ -89,12 +89,12 @@ function collector() {
 
 function fakeSignals(): FakeProcess {
   const emitter = new EventEmitter()
-  const exits: number[] = []
+  const deaths: NodeJS.Signals[] = []
   return {
     on: (signal, listener) => emitter.on(signal, listener),
     off: (signal, listener) => emitter.off(signal, listener),
-    exit: (code) => void exits.push(code),
-    exits,
+    die: (signal) => void deaths.push(signal),
+    deaths,
     send: (signal) => void emitter.emit(signal, signal),
     listenerCount: (signal) => emitter.listenerCount(signal),
   }

@@ -55,6 +55,8 @@ function packRoom(packSize: number): number {
 /** One pack is filled while the one before is stored. */
 const PACK_PLACES = 2
 
+const [FREE, TAKEN, CLOSED] = [0, 1, 2]
+
 /** Which packs of an assembler are still to be stored. The buffer may be given to other threads. */
 export class PackPlaces {
   readonly buffer: SharedArrayBuffer
@@ -65,15 +67,29 @@ export class PackPlaces {
     this.#taken = new Int32Array(buffer)
   }
 
-  /** Takes a place; where its last pack is not stored yet this blocks the thread until it is. */
+  /** Takes a place; where its last pack is not stored yet this blocks the thread until it is. `INTERRUPTED` once closed. */
   take(place: number): void {
-    while (Atomics.compareExchange(this.#taken, place, 0, 1) === 1) Atomics.wait(this.#taken, place, 1)
+    for (;;) {
+      const found = Atomics.compareExchange(this.#taken, place, FREE, TAKEN)
+      if (found === FREE) return
+      if (found === CLOSED)
+        throw new EngineError('INTERRUPTED', 'Cannot fill another pack: nobody stores them any more')
+      Atomics.wait(this.#taken, place, TAKEN)
+    }
   }
 
   /** The pack in this place is stored. */
   release(place: number): void {
-    Atomics.store(this.#taken, place, 0)
+    Atomics.compareExchange(this.#taken, place, TAKEN, FREE)
     Atomics.notify(this.#taken, place)
+  }
+
+  /** Wakes who waits for a place: there will be none any more. */
+  close(): void {
+    for (let place = 0; place < PACK_PLACES; place++) {
+      Atomics.store(this.#taken, place, CLOSED)
+      Atomics.notify(this.#taken, place)
+    }
   }
 }
 

@@ -26,7 +26,6 @@ export class FileStorer {
   readonly #input: Region
   readonly #table
   readonly #assembler: PackAssembler
-  readonly #places = new PackPlaces()
 
   constructor(options: FileStorerOptions) {
     this.#options = options
@@ -34,7 +33,7 @@ export class FileStorer {
     this.#kernels.setPolynomial(options.polynomial)
     this.#input = this.#kernels.region('input', INPUT + INPUT_MARGIN)
     this.#table = openBlobTable(options.table)
-    this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels, places: this.#places })
+    this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels, places: new PackPlaces(options.places) })
   }
 
   /** Everything that is wrong with one file is its result; a rejection ends the backup. */
@@ -51,11 +50,6 @@ export class FileStorer {
   /** What the bytes of packs are views of. */
   get memory(): SharedArrayBuffer {
     return this.#kernels.memory.buffer
-  }
-
-  /** Of `PackPlaces`. */
-  get places(): SharedArrayBuffer {
-    return this.#places.buffer
   }
 
   finish(): void {

@@ -17,6 +17,8 @@ export interface WorkerSetUp {
   readonly packSize: number
   /** Data blobs that are stored, or that some thread stores; see `blob-table.ts`. */
   readonly table: SharedArrayBuffer
+  /** Of `PackPlaces`. */
+  readonly places: SharedArrayBuffer
 }
 
 /** A file, or the rest of one whose beginning another job has taken. */
@@ -174,8 +176,8 @@ export type ToWorker =
   | { readonly kind: 'finish' }
 
 export type FromWorker =
-  /** `memory` is where its packs will be, `places` the buffer of `PackPlaces`. */
-  | { readonly kind: 'ready'; readonly memory: SharedArrayBuffer; readonly places: SharedArrayBuffer }
+  /** `memory` is where its packs will be. */
+  | { readonly kind: 'ready'; readonly memory: SharedArrayBuffer }
   /** Sent as soon as it is known where the next job can begin, before the blobs up to there are stored; `file` counts those of the job. */
   | {
       readonly kind: 'continue'

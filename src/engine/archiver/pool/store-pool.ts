@@ -62,9 +62,10 @@ interface Thread {
   readonly number: number
   /** Pieces of each job under way, by its number. */
   readonly jobs: Map<number, readonly Piece[]>
-  /** Once it is ready: where its packs are, and which of them are still to be stored. */
+  /** Which of its packs are still to be stored. */
+  readonly places: PackPlaces
+  /** Where they are, once it is ready. */
   memory: SharedArrayBuffer | undefined
-  places: PackPlaces | undefined
   finished: boolean
 }
 
@@ -99,22 +100,26 @@ export class StorePool implements FileStore, AsyncDisposable {
     const table = createBlobTable(2 * blobCount + EXPECTED_NEW_BLOBS, 2 * blobCount + MOST_NEW_BLOBS)
     repository.index.forEachId('data', (ids, offset) => table.claim(ids, offset))
     writer.forEachPending('data', (id) => table.claim(Buffer.from(id, 'hex')))
-    const setUp: WorkerSetUp = {
+    const common: Omit<WorkerSetUp, 'places'> = {
       key: repository.masterKey,
       version: repository.config.version,
       polynomial: repository.config.polynomial,
       packSize: options.packSize ?? DEFAULT_PACK_SIZE,
       table: table.buffer,
     }
+    const places: PackPlaces[] = []
     this.#running = new Threads({
       program: options.program,
-      setUp,
+      setUp: (thread): WorkerSetUp => {
+        places[thread] = new PackPlaces()
+        return { ...common, places: places[thread].buffer }
+      },
       count: options.workers,
       onMessage: (thread, message) => this.#receive(this.#threads[thread]!, message),
       onFailure: (error) => this.#fail(error),
     })
     for (let number = 0; number < this.#running.count; number++) {
-      this.#threads.push({ number, jobs: new Map(), memory: undefined, places: undefined, finished: false })
+      this.#threads.push({ number, jobs: new Map(), places: places[number]!, memory: undefined, finished: false })
     }
     signal?.addEventListener('abort', this.#onAbort)
     if (signal?.aborted) this.#onAbort()
@@ -148,6 +153,7 @@ export class StorePool implements FileStore, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#fail(new EngineError('INTERRUPTED', 'Cannot store more files: the threads were ended'))
+    for (const { places } of this.#threads) places.close()
     await this.#running[Symbol.asyncDispose]()
     for (const descriptor of this.#descriptors) closeSync(descriptor) // not before: its number may get another file
     this.#descriptors.clear()
@@ -159,7 +165,6 @@ export class StorePool implements FileStore, AsyncDisposable {
     switch (message.kind) {
       case 'ready':
         thread.memory = message.memory
-        thread.places = new PackPlaces(message.places)
         return
       case 'continue':
         this.#goOn(thread.jobs.get(message.job)!, message)
@@ -185,7 +190,7 @@ export class StorePool implements FileStore, AsyncDisposable {
     const blobs = parsePackHeader(Buffer.from(header.buffer, header.byteOffset, header.length))
     const saving: Promise<void> = this.#options.writer
       .savePack({ id: id as PackId, blobs, bytes: new Uint8Array(thread.memory!, offset, length) })
-      .then(() => thread.places!.release(place))
+      .then(() => thread.places.release(place))
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#packs.delete(saving))
     this.#packs.add(saving)

@@ -1,6 +1,6 @@
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { selfTest } from '../../kernels/self-test.ts'
-import { reportFailure } from '../../threads.ts'
+import { isEnding, reportFailure, serve, threadSetUp } from '../../threads.ts'
 import type { Veto } from '../file-store.ts'
 import { FileStorer } from './file-storer.ts'
 import {
@@ -31,13 +31,16 @@ export function runStoreWorker(veto?: Veto): void {
     job = message.job
     const files = decodeJobs(message.files)
     const results: FileResult[] = []
-    for (file = 0; file < files.length; file++) results.push(await storer.store(files[file]!))
+    for (file = 0; file < files.length; file++) {
+      if (isEnding()) return
+      results.push(await storer.store(files[file]!))
+    }
     send({ kind: 'done', job, results: encodeResults(results) })
   }
   try {
     selfTest()
     storer = new FileStorer({
-      ...(workerData as WorkerSetUp),
+      ...threadSetUp<WorkerSetUp>(),
       veto,
       // A copy of the header: it may be part of a pool, which would be cloned with it.
       onPack: ({ id, bytes, header, place }) =>
@@ -55,9 +58,6 @@ export function runStoreWorker(veto?: Veto): void {
     reportFailure(error)
     return
   }
-  let last: Promise<void> = Promise.resolve()
-  port.on('message', (message: ToWorker) => {
-    last = last.then(() => handle(message)).catch(reportFailure)
-  })
-  send({ kind: 'ready', memory: storer.memory, places: storer.places })
+  serve(handle)
+  send({ kind: 'ready', memory: storer.memory })
 }
