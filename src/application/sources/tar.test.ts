@@ -91,7 +91,7 @@ test('GNU tar reads names of any bytes and length, times to the nanosecond, and 
       { ...file, name: Buffer.from(`${'d/'.repeat(60)}long`), mtimeNs: 1_700_000_000_123_456_789n, size: 3 },
       Buffer.from('abc'),
     ],
-    [{ ...file, name: Buffer.from('größe'), uid: 3_000_000, user: '' }, Buffer.alloc(0)],
+    [{ ...file, name: Buffer.from('größe'), uid: 3_000_000, gid: 262_144, user: '' }, Buffer.alloc(0)],
     [{ ...file, name: Buffer.from('link'), type: 'symlink', linkTarget: raw }, Buffer.alloc(0)],
   ])
   const args = ['--numeric-owner', '--full-time', '--quoting-style=escape', '--utc', '-tvf', '-']
@@ -101,7 +101,7 @@ test('GNU tar reads names of any bytes and length, times to the nanosecond, and 
     .split('\n')
   assert.match(lines[0] ?? '', /^---------- 0\/0 .* x\\377\\376$/)
   assert.match(lines[1] ?? '', /2023-11-14 22:13:20\.123456789 (d\/){60}long$/)
-  assert.match(lines[2] ?? '', /3000000\/0 .* größe$/)
+  assert.match(lines[2] ?? '', /3000000\/262144 .* größe$/)
   assert.match(lines[3] ?? '', /link -> x\\377\\376$/)
 })
 

@@ -30,7 +30,7 @@ type Content = AsyncIterable<Uint8Array> | undefined
 const BLOCK = 512
 const NAME_SIZE = 100
 const ACCOUNT_SIZE = 31
-const OCTAL_7 = 0o7777777
+const OCTAL_6 = 0o777777
 const LARGEST_TIME = 0x7fffffffn
 const SECOND = 1_000_000_000n
 const TYPE_BITS = { file: 0o100000, directory: 0o040000, symlink: 0o120000 }
@@ -69,8 +69,8 @@ async function writeEntry(archive: Pack, entry: TarEntry, content: Content): Pro
     type: entry.type,
     // With its type bits, or tar-stream takes mode 0 as "not given" and writes 0644.
     mode: TYPE_BITS[entry.type] | entry.mode,
-    uid: Math.min(entry.uid, OCTAL_7),
-    gid: Math.min(entry.gid, OCTAL_7),
+    uid: Math.min(entry.uid, OCTAL_6),
+    gid: Math.min(entry.gid, OCTAL_6),
     uname: fits(entry.user) ? entry.user : '',
     gname: fits(entry.group) ? entry.group : '',
     mtime: new Date(seconds < 0n || seconds > LARGEST_TIME ? 0 : Number(seconds) * 1000),
@@ -102,8 +102,8 @@ function* blocksBefore(entry: TarEntry): Generator<Buffer> {
   if (entry.mtimeNs % SECOND !== 0n || entry.mtimeNs < 0n || entry.mtimeNs / SECOND > LARGEST_TIME) {
     records.push(['mtime', Buffer.from(paxTime(entry.mtimeNs))])
   }
-  if (entry.uid > OCTAL_7) records.push(['uid', Buffer.from(String(entry.uid))])
-  if (entry.gid > OCTAL_7) records.push(['gid', Buffer.from(String(entry.gid))])
+  if (entry.uid > OCTAL_6) records.push(['uid', Buffer.from(String(entry.uid))])
+  if (entry.gid > OCTAL_6) records.push(['gid', Buffer.from(String(entry.gid))])
   if (!fits(entry.user)) records.push(['uname', Buffer.from(entry.user)])
   if (!fits(entry.group)) records.push(['gname', Buffer.from(entry.group)])
   if (records.length > 0) yield extraEntry('x', Buffer.concat(records.map(([key, value]) => paxRecord(key, value))))
