@@ -5,7 +5,7 @@ import { zstdCompressSync } from 'node:zlib'
 import { EngineError } from '../../src/engine/error.ts'
 import { type BlobId, hashId, isId, type PackId, parseId, type SnapshotId } from '../../src/engine/format/id.ts'
 import { encodeIndexFile, parseIndexFile } from '../../src/engine/format/index-file.ts'
-import { goJsonString, parseJson } from '../../src/engine/format/json.ts'
+import { parseJson } from '../../src/engine/format/json.ts'
 import { elementSpans, memberSpan, type Span } from '../../src/engine/format/json-spans.ts'
 import { createKeyFile, deriveKey, openKeyFile, parseKeyFile } from '../../src/engine/format/key-file.ts'
 import { encodeLock, parseLock } from '../../src/engine/format/lock.ts'
@@ -17,16 +17,14 @@ import { columnsToPacks, scanIndexFile } from '../../src/engine/format/scan-inde
 import { encodeSnapshot, parseSnapshot } from '../../src/engine/format/snapshot.ts'
 import { formatTimestamp, parseTimestamp, UNSET_TIME } from '../../src/engine/format/timestamp.ts'
 import {
-  attributesText,
   encodeNode,
   encodeTree,
-  linkTargetText,
   parseLargeTree,
   parseNodeBytes,
   parseTree,
   type TreeNode,
 } from '../../src/engine/format/tree.ts'
-import { type NodeFacts, TreeCursor } from '../../src/engine/format/tree-cursor.ts'
+import { TreeCursor } from '../../src/engine/format/tree-cursor.ts'
 import { decodeUnpacked, encodeUnpacked } from '../../src/engine/format/unpacked.ts'
 import { compress, decompress } from '../../src/engine/format/zstd.ts'
 import { createKernels, type Implementation } from '../../src/engine/kernels/kernels.ts'
@@ -41,6 +39,7 @@ import { openRepository } from '../../src/engine/repository/repository.ts'
 import { salvageTree } from '../../src/engine/repository/salvage-tree.ts'
 import { readUnpacked } from '../../src/engine/repository/unpacked-files.ts'
 import { localStorage } from '../../src/engine/storage/local.ts'
+import { factsOf } from '../equipment/node-facts-of.ts'
 import { randomBytes } from '../equipment/random-bytes.ts'
 import { treeNode } from '../equipment/tree-node.ts'
 import { assertSame, type FuzzTarget, OF_VALUES, outcomeOf } from './fuzz-target.ts'
@@ -170,32 +169,11 @@ const WORDS_OF_TIME = [
   '60',
 ]
 
-const ownerText = (key: string, value: string) => (value === '' ? '' : `,"${key}":${goJsonString(value)}`)
-
 /** Of nodes as they could be found on disk, in the order of their names. */
 const KNOWN = [ODD_TREE, ...golden.flatMap(({ trees }) => trees)]
   .flatMap((tree) => parseTree(tree))
   .filter(({ type, inode }) => ['file', 'dir', 'symlink'].includes(type) && inode < 2n ** 53n)
   .sort((a, b) => Buffer.compare(a.name, b.name))
-
-function factsOf(node: TreeNode): NodeFacts {
-  return {
-    type: node.type as NodeFacts['type'],
-    mode: node.mode,
-    mtimeNs: node.mtime.ns,
-    mtimeOffset: node.mtime.offset,
-    ctimeNs: node.ctime.ns,
-    ctimeOffset: node.ctime.offset,
-    uid: node.uid,
-    gid: node.gid,
-    owner: Buffer.from(ownerText('user', node.user) + ownerText('group', node.group)),
-    inode: Number(node.inode),
-    deviceId: Number(node.deviceId),
-    size: node.size,
-    links: node.links,
-    extra: Buffer.from(linkTargetText(node.linkTarget ?? Buffer.alloc(0)) + attributesText(node.extendedAttributes)),
-  }
-}
 
 /** What is found to be as it was must be what would be written for it now, to the byte. */
 function compareWithDisk(input: Buffer): void {

@@ -1,18 +1,19 @@
-import { type BigIntStats, lstatSync, readdirSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
 import { type ExtendedAttribute, encodeNode, joinNodes, type TreeNode } from '../format/tree.ts'
 import type { FittingNode } from '../format/tree-cursor.ts'
 import type { Chunker } from '../kernels/chunker.ts'
+import { EntryStats, FolderEntries } from '../os/entry-stats.ts'
 import { listExtendedAttributes } from '../os/extended-attributes.ts'
 import { below } from './below.ts'
 import type { BlobSink } from './blob-sink.ts'
 import { EncodedNode } from './encoded-node.ts'
-import { type FileState, type FileStore, inlineFileStore, type StoredFile, type Veto } from './file-store.ts'
+import { type FileStore, inlineFileStore, type StoredFile, type Veto } from './file-store.ts'
 import type { LookAhead } from './look-ahead.ts'
 import { nodeFacts } from './node-facts.ts'
-import { type EntryStats, nodeFromStats, nodeType } from './node-from-stats.ts'
+import { nodeFromStats, nodeType } from './node-from-stats.ts'
 import { isDamagedTree, type ParentEntry, ParentFolder } from './parent-folder.ts'
 import { fromSource, hasVanished } from './source-error.ts'
 import { type TargetEntry, type TargetFolder, targetTree } from './target-tree.ts'
@@ -131,10 +132,8 @@ const NO_ATTRIBUTES: Attributes = { attributes: [], problems: [] }
 /** A file with several links, and how many of them may still come. */
 interface LinkedFile {
   readonly stored: Promise<StoredFile>
-  readonly size: bigint
-  readonly mtimeNs: bigint
-  readonly ctimeNs: bigint
-  toCome: bigint
+  readonly stats: EntryStats
+  toCome: number
 }
 
 /** Of whom an entry is a part. */
@@ -251,7 +250,7 @@ class Archive {
     return this.#whenResolved(found, async (children) => {
       if (children.length === 0) return undefined
       try {
-        const stats = fromSource(path, () => statSync(path, { bigint: true }))
+        const stats = fromSource(path, () => EntryStats.of(statSync(path, { bigint: true })))
         const subtree = await this.#saveTree(children, name.toString('latin1'), parentFolder)
         return this.#savedFolder(this.#node(path, name, stats), subtree, parentNode)
       } catch (error) {
@@ -333,8 +332,9 @@ class Archive {
     part: Part,
     inner: TargetFolder | undefined,
   ): Promise<Found> {
-    const lookedAt = this.#options.lookAhead?.take(path)
-    const names = lookedAt?.names ?? fromSource(path, () => readdirSync(path, { encoding: 'latin1' })).sort()
+    const entries =
+      this.#options.lookAhead?.take(path) ??
+      fromSource(path, () => new FolderEntries(path, readdirSync(path, { encoding: 'latin1' }).sort()))
     const looked = this.#attributes(path, stats)
     const fitting = this.#fitting(path, name, stats, looked, parent)
     const parentNode = fitting ? undefined : parent?.node
@@ -343,12 +343,12 @@ class Archive {
     const found: Found[] = []
     const childPart: Part = { counts: part.counts, isTarget: false }
     const missing = new Map(inner?.entries)
-    for (const [i, key] of names.entries()) {
+    for (const [i, key] of entries.names.entries()) {
       const target = missing.get(key)
       missing.delete(key)
       const childName = Buffer.from(key, 'latin1')
       const childPath = below(path, childName)
-      const child = this.#child(childPath, childName, lookedAt?.stats(i), parentFolder?.entry(key), childPart, target)
+      const child = this.#child(childPath, childName, entries.stats(i), parentFolder?.entry(key), childPart, target)
       // Most are there at once, and a turn of the loop for each would cost as much as the `lstat`.
       const there = child instanceof Promise ? await child : child
       if (there !== undefined) found.push(there)
@@ -360,12 +360,13 @@ class Archive {
       found.push(await this.#targetEntry(target, childName, parentFolder?.entryOutOfOrder(key)))
     }
     return this.#whenResolved(found, async (children) => {
-      this.#reportReplacement(path, stats)
       const subtree = await this.#saveTree(children, name.toString('latin1'), parentFolder)
       if (fitting && parentFolder?.id === subtree) {
+        // Whatever its path leads to by now: each entry was found to be the one of the parent snapshot, and none was read.
         this.#counts.dirsUnmodified += 1
         return kept(name, parent!, fitting)
       }
+      this.#reportReplacement(path, stats)
       if (node !== undefined) return this.#savedFolder(node, subtree, parentNode)
       // All but the content is as before.
       this.#counts.dirsChanged += 1
@@ -483,7 +484,7 @@ class Archive {
       const looked = this.#attributes(path, stats)
       const fitting = this.#fitting(path, name, stats, looked, parent)
       if (fitting) {
-        this.#countFile(path, 'filesUnmodified', Number(stats.size), part)
+        this.#countFile(path, 'filesUnmodified', stats.size, part)
         return kept(name, parent, fitting)
       }
       before = parent.node
@@ -504,14 +505,14 @@ class Archive {
     part: Part,
   ): Promise<Found> {
     const finish = (stored: StoredFile) => this.#stored(path, name, stats, parent, part, stored)
-    const linked = this.#linkTo(stats)
+    const linked = this.#linkTo(path, stats)
     if (linked) {
       const storeAnew = (first: StoredFile) => (first.kind === 'stored' ? first : this.#store(path, stats))
       if (!this.#files.isConcurrent) return finish(await storeAnew(await linked))
       return this.#later(linked.then(storeAnew).then(finish))
     }
     const storing = this.#store(path, stats)
-    if (stats.nlink > 1n) this.#rememberLink(stats, storing)
+    if (stats.nlink > 1) this.#rememberLink(stats, storing)
     if (!this.#files.isConcurrent) return finish(await storing)
     const later = this.#later(storing.then(finish))
     await this.#room()
@@ -521,7 +522,7 @@ class Archive {
   async #store(path: Buffer, { size }: EntryStats): Promise<StoredFile> {
     this.#underWay += 1
     try {
-      return await this.#files.store(path, Number(size), true)
+      return await this.#files.store(path, size, true)
     } finally {
       this.#underWay -= 1
       this.#whenOneEnds?.()
@@ -558,7 +559,7 @@ class Archive {
       }
       case 'stored':
         try {
-          const node = this.#node(path, name, asStored(stats, stored.state))
+          const node = this.#node(path, name, stored.state.equals(stats) ? stats : stored.state)
           if (stored.changed) this.#problem(path, 'changed', `${path} was written to while it was read`)
           this.#countFile(path, parent ? 'filesChanged' : 'filesNew', stored.size, part)
           return encoded({ ...node, size: stored.size, content: stored.content })
@@ -570,18 +571,19 @@ class Archive {
   }
 
   /** An earlier link to the same, unaltered file. */
-  #linkTo({ dev, ino, nlink, size, mtimeNs, ctimeNs }: EntryStats): Promise<StoredFile> | undefined {
-    if (nlink < 2n) return undefined
-    const key = `${dev}:${ino}`
+  #linkTo(path: Buffer, stats: EntryStats): Promise<StoredFile> | undefined {
+    if (stats.nlink < 2) return undefined
+    const key = `${stats.dev}:${stats.ino}`
     const linked = this.#linked.get(key)
-    if (!linked || linked.size !== size || linked.mtimeNs !== mtimeNs || linked.ctimeNs !== ctimeNs) return undefined
-    linked.toCome -= 1n
-    if (linked.toCome === 0n) this.#linked.delete(key)
+    // What was seen of both together, with the folder, was seen before the first one was read.
+    if (!linked?.stats.equals(lstat(path))) return undefined
+    linked.toCome -= 1
+    if (linked.toCome === 0) this.#linked.delete(key)
     return linked.stored
   }
 
-  #rememberLink({ dev, ino, nlink, size, mtimeNs, ctimeNs }: EntryStats, stored: Promise<StoredFile>): void {
-    this.#linked.set(`${dev}:${ino}`, { stored, size, mtimeNs, ctimeNs, toCome: nlink - 1n })
+  #rememberLink(stats: EntryStats, stored: Promise<StoredFile>): void {
+    this.#linked.set(`${stats.dev}:${stats.ino}`, { stored, stats, toCome: stats.nlink - 1 })
   }
 
   async #replaced(
@@ -725,46 +727,14 @@ async function resolved(found: readonly Found[]): Promise<EncodedNode[]> {
   return nodes
 }
 
-/** What was known of a file before it was opened, with what is known since. */
-function asStored(stats: EntryStats, state: FileState): EntryStats {
-  const { dev, ino, mode, nlink, uid, gid, size, mtimeNs, ctimeNs } = state
-  // As nearly always: then nothing needs to be made anew.
-  const isSame =
-    ctimeNs === stats.ctimeNs &&
-    mtimeNs === stats.mtimeNs &&
-    size === stats.size &&
-    ino === stats.ino &&
-    dev === stats.dev &&
-    nlink === stats.nlink &&
-    mode === stats.mode &&
-    uid === stats.uid &&
-    gid === stats.gid
-  if (isSame) return stats
-  const { rdev } = stats
-  return {
-    dev,
-    ino,
-    mode,
-    nlink,
-    uid,
-    gid,
-    rdev,
-    size,
-    mtimeNs,
-    ctimeNs,
-    isDirectory: () => false,
-    isFile: () => true,
-  }
-}
-
-function lstat(path: Buffer): BigIntStats {
-  return fromSource(path, () => lstatSync(path, { bigint: true }))
+function lstat(path: Buffer): EntryStats {
+  return fromSource(path, () => EntryStats.atPath(path))
 }
 
 function isUnchanged(parent: TreeNode, stats: EntryStats): boolean {
   return (
     parent.type === 'file' &&
-    BigInt(parent.size) === stats.size &&
+    parent.size === stats.size &&
     parent.inode === stats.ino &&
     parent.mtime.ns === stats.mtimeNs &&
     parent.ctime.ns === stats.ctimeNs

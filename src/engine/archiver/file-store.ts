@@ -1,16 +1,11 @@
-import type { BigIntStats } from 'node:fs'
 import { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
 import type { Chunker } from '../kernels/chunker.ts'
+import type { EntryStats } from '../os/entry-stats.ts'
 import type { BlobSink } from './blob-sink.ts'
 import { OpenedFile } from './opened-file.ts'
 import { fromSource } from './source-error.ts'
 import { ContentStore } from './store-content.ts'
-
-/** Which file an entry is, and in what state: equal numbers mean an unchanged file. */
-export type FileState = Readonly<
-  Pick<BigIntStats, 'dev' | 'ino' | 'mode' | 'nlink' | 'uid' | 'gid' | 'size' | 'mtimeNs' | 'ctimeNs'>
->
 
 export type StoredFile =
   | {
@@ -19,7 +14,7 @@ export type StoredFile =
       /** Bytes that were stored. */
       readonly size: number
       /** Never younger than the content. */
-      readonly state: FileState
+      readonly state: EntryStats
       /** Whether the file was written to meanwhile. */
       readonly changed: boolean
     }

@@ -3,12 +3,12 @@ import { goJsonString } from '../format/json.ts'
 import { goMode } from '../format/mode.ts'
 import { localOffset } from '../format/timestamp.ts'
 import { attributesText, type ExtendedAttribute, linkTargetText } from '../format/tree.ts'
-import type { NodeFacts } from '../format/tree-cursor.ts'
+import type { FactTime, NodeFacts } from '../format/tree-cursor.ts'
 import { groupName, userName } from '../os/accounts.ts'
-import { type EntryStats, nodeType } from './node-from-stats.ts'
+import type { EntryStats } from '../os/entry-stats.ts'
+import { nodeType } from './node-from-stats.ts'
 
 const NOTHING = Buffer.alloc(0)
-const MAX_EXACT = BigInt(Number.MAX_SAFE_INTEGER)
 
 /**
  * What `nodeFromStats` says about a file, folder or symbolic link, in the form in which it can be held against a tree.
@@ -21,11 +21,9 @@ export function nodeFacts(
   attributes: readonly ExtendedAttribute[],
 ): NodeFacts | undefined {
   const type = nodeType(stats)
-  const { ino, dev, size, mtimeNs, ctimeNs } = stats
-  const isExact = ino >= 0n && ino <= MAX_EXACT && dev >= 0n && dev <= MAX_EXACT && size <= MAX_EXACT
+  const { inoNumber: inode, devNumber: deviceId, size, uid, gid } = stats
+  const isExact = isExactNumber(inode) && isExactNumber(deviceId) && isExactNumber(size)
   if (!isExact || (type !== 'file' && type !== 'dir' && type !== 'symlink')) return undefined
-  const uid = Number(stats.uid)
-  const gid = Number(stats.gid)
   let extra = NOTHING
   if (type === 'symlink' || attributes.length > 0) {
     const target = type === 'symlink' ? linkTargetText(readlinkSync(path, { encoding: 'buffer' })) : ''
@@ -33,20 +31,26 @@ export function nodeFacts(
   }
   return {
     type,
-    mode: goMode(Number(stats.mode)),
-    mtimeNs,
-    mtimeOffset: localOffset(mtimeNs),
-    ctimeNs,
-    ctimeOffset: localOffset(ctimeNs),
+    mode: goMode(stats.mode),
+    mtime: factTime(stats.mtimeSeconds, stats.mtimeNanoseconds),
+    ctime: factTime(stats.ctimeSeconds, stats.ctimeNanoseconds),
     uid,
     gid,
     owner: ownerText(userName(uid), groupName(gid)),
-    inode: Number(ino),
-    deviceId: Number(dev),
-    size: type === 'file' ? Number(size) : 0,
-    links: type === 'dir' ? 0 : Number(stats.nlink),
+    inode,
+    deviceId,
+    size: type === 'file' ? size : 0,
+    links: type === 'dir' ? 0 : stats.nlink,
     extra,
   }
+}
+
+function isExactNumber(value: number): boolean {
+  return value >= 0 && value <= Number.MAX_SAFE_INTEGER
+}
+
+function factTime(seconds: number, nanoseconds: number): FactTime {
+  return { seconds, nanoseconds, offset: localOffset(seconds) }
 }
 
 /** Of the owner that was asked for last: nearly all files of a folder have the same. */

@@ -1,34 +1,13 @@
-import { type BigIntStats, readlinkSync } from 'node:fs'
+import { readlinkSync } from 'node:fs'
 import { goMode } from '../format/mode.ts'
 import { localTimestamp } from '../format/timestamp.ts'
 import type { ExtendedAttribute, NodeType, TreeNode } from '../format/tree.ts'
 import { groupName, userName } from '../os/accounts.ts'
-
-/** What the archiver uses of the `lstat` of an entry. */
-export type EntryStats = Readonly<
-  Pick<
-    BigIntStats,
-    | 'dev'
-    | 'ino'
-    | 'mode'
-    | 'nlink'
-    | 'uid'
-    | 'gid'
-    | 'rdev'
-    | 'size'
-    | 'mtimeNs'
-    | 'ctimeNs'
-    | 'isDirectory'
-    | 'isFile'
-  >
-> & {
-  /** True when the entry was found, just before, to have no extended attributes. */
-  readonly isBare?: boolean
-}
+import type { EntryStats } from '../os/entry-stats.ts'
 
 /** By the `S_IFMT` part of `st_mode`, inode(7). */
 export function nodeType({ mode }: Pick<EntryStats, 'mode'>): NodeType {
-  switch (Number(mode) & 0o170000) {
+  switch (mode & 0o170000) {
     case 0o100000:
       return 'file'
     case 0o040000:
@@ -63,18 +42,18 @@ export function nodeFromStats(
   return {
     name,
     type,
-    mode: goMode(Number(stats.mode)),
+    mode: goMode(stats.mode),
     mtime,
     atime: mtime,
     ctime: localTimestamp(stats.ctimeNs),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    user: userName(Number(stats.uid)),
-    group: groupName(Number(stats.gid)),
+    uid: stats.uid,
+    gid: stats.gid,
+    user: userName(stats.uid),
+    group: groupName(stats.gid),
     inode: stats.ino,
     deviceId: stats.dev,
-    size: type === 'file' ? Number(stats.size) : 0,
-    links: type === 'file' || type === 'symlink' || device ? Number(stats.nlink) : 0,
+    size: type === 'file' ? stats.size : 0,
+    links: type === 'file' || type === 'symlink' || device ? stats.nlink : 0,
     linkTarget: type === 'symlink' ? readlinkSync(path, { encoding: 'buffer' }) : undefined,
     extendedAttributes,
     genericAttributes: undefined,

@@ -1,6 +1,7 @@
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { EngineError } from '../error.ts'
+import { EntryStats } from '../os/entry-stats.ts'
 import { errnoOf } from '../os/errno.ts'
 
 /**
@@ -13,7 +14,7 @@ const TICK_MILLISECONDS = 20
 export class OpenedFile implements Disposable {
   readonly fd: number
   readonly #isLent: boolean
-  #stats: BigIntStats
+  #stats: EntryStats
 
   /**
    * Throws the system's own error when the file cannot be opened, `SOURCE` when it is no regular file any more. A
@@ -23,7 +24,7 @@ export class OpenedFile implements Disposable {
     this.#isLent = descriptor !== undefined
     this.fd = descriptor ?? openWithoutAccessTime(path)
     try {
-      this.#stats = fstatSync(this.fd, { bigint: true })
+      this.#stats = EntryStats.ofDescriptor(this.fd)
       if (!this.#stats.isFile()) throw notRegular(path)
     } catch (error) {
       this[Symbol.dispose]()
@@ -32,21 +33,21 @@ export class OpenedFile implements Disposable {
   }
 
   /** As of the opening, or of the end of `settle`: never younger than the content that is read. */
-  get stats(): BigIntStats {
+  get stats(): EntryStats {
     return this.#stats
   }
 
   /** Lets the tick of the last change pass, once: a file that is written to all the time never settles. */
   async settle(): Promise<void> {
-    const age = Date.now() - Number(this.#stats.ctimeMs)
+    const age = Date.now() - (this.#stats.ctimeSeconds * 1000 + this.#stats.ctimeNanoseconds / 1e6)
     if (age < 0 || age >= TICK_MILLISECONDS) return // from the future: another machine's clock, which waiting does not change
     await sleep(TICK_MILLISECONDS)
-    this.#stats = fstatSync(this.fd, { bigint: true })
+    this.#stats = EntryStats.ofDescriptor(this.fd)
   }
 
   /** Reads at most as much as the file has now, so that a file that keeps growing comes to an end. */
   reader(): (into: Buffer) => number {
-    let limit = Number(this.#stats.size)
+    let limit = this.#stats.size
     let position = 0
     return (into) => {
       // Files of /proc say that they have 0 bytes, whatever they hold: those are read to their end.
@@ -54,7 +55,7 @@ export class OpenedFile implements Disposable {
       if (length === 0) return 0
       let count = readSync(this.fd, into, 0, length, position)
       if (limit === 0 && count > 0) {
-        limit = Number(fstatSync(this.fd, { bigint: true }).size) // was empty, and has begun to grow
+        limit = EntryStats.ofDescriptor(this.fd).size // was empty, and has begun to grow
         if (limit > 0) count = Math.min(count, limit)
       }
       position += count
@@ -64,13 +65,22 @@ export class OpenedFile implements Disposable {
 
   /** True when content or size were changed since the stats were taken. */
   hasChanged(): boolean {
-    const after = fstatSync(this.fd, { bigint: true })
-    return after.mtimeNs !== this.#stats.mtimeNs || after.size !== this.#stats.size
+    const after = EntryStats.ofDescriptor(this.fd)
+    return hasOtherContent(after, this.#stats)
   }
 
   [Symbol.dispose](): void {
     if (!this.#isLent) closeSync(this.fd)
   }
+}
+
+/** Whether a file was written to between two looks at it, as far as its size and times tell. */
+export function hasOtherContent(after: EntryStats, before: EntryStats): boolean {
+  return (
+    after.mtimeSeconds !== before.mtimeSeconds ||
+    after.mtimeNanoseconds !== before.mtimeNanoseconds ||
+    after.size !== before.size
+  )
 }
 
 function openWithoutAccessTime(path: Buffer): number {

@@ -97,13 +97,12 @@ export function formatTimestamp({ ns, offset }: Timestamp): string {
  * offset, so that restic's own text for such a time names another instant, by up to 59 s.
  */
 export function localTimestamp(ns: bigint): Timestamp {
-  return { ns, offset: localOffset(ns) }
+  return { ns, offset: localOffset(Number(floorDivide(ns, SECOND))) }
 }
 
-/** The offset of `localTimestamp`. */
-export function localOffset(ns: bigint): number {
-  const milliseconds = Number(floorDivide(ns, MILLISECOND))
-  const date = new Date(Math.min(Math.max(milliseconds, -DATE_LIMIT), DATE_LIMIT))
+/** The offset of `localTimestamp` in a second since the epoch. */
+export function localOffset(seconds: number): number {
+  const date = new Date(Math.min(Math.max(seconds * 1000, -DATE_LIMIT), DATE_LIMIT))
   // Not cached: V8 keeps the transitions around recent questions (0.1 µs a call), and notices when TZ changes.
   return 0 - date.getTimezoneOffset()
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { factsOf } from '../../../test/equipment/node-facts-of.ts'
 import { EngineError } from '../error.ts'
 import { type BlobId, hashId } from './id.ts'
-import { goJsonString } from './json.ts'
-import { attributesText, encodeNode, encodeTree, joinNodes, linkTargetText, parseTree, type TreeNode } from './tree.ts'
-import { type NodeFacts, TreeCursor } from './tree-cursor.ts'
+import { encodeNode, encodeTree, joinNodes, parseTree, type TreeNode } from './tree.ts'
+import { TreeCursor } from './tree-cursor.ts'
 
 const PLAIN = { noNullPrototype: true }
 const time = fc.record(
@@ -68,27 +68,6 @@ const node: fc.Arbitrary<TreeNode> = fc
 const tree = fc
   .uniqueArray(node, { selector: (one) => one.name.toString('latin1'), maxLength: 6 })
   .map((nodes) => nodes.sort((a, b) => Buffer.compare(a.name, b.name)))
-
-const ownerText = (key: string, value: string) => (value === '' ? '' : `,"${key}":${goJsonString(value)}`)
-
-function factsOf(one: TreeNode): NodeFacts {
-  return {
-    type: one.type as NodeFacts['type'],
-    mode: one.mode,
-    mtimeNs: one.mtime.ns,
-    mtimeOffset: one.mtime.offset,
-    ctimeNs: one.ctime.ns,
-    ctimeOffset: one.ctime.offset,
-    uid: one.uid,
-    gid: one.gid,
-    owner: Buffer.from(ownerText('user', one.user) + ownerText('group', one.group)),
-    inode: Number(one.inode),
-    deviceId: Number(one.deviceId),
-    size: one.size,
-    links: one.links,
-    extra: Buffer.from((one.linkTarget ? linkTargetText(one.linkTarget) : '') + attributesText(one.extendedAttributes)),
-  }
-}
 
 const key = (one: TreeNode) => one.name.toString('latin1')
 const always = () => true

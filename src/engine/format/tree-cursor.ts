@@ -14,11 +14,8 @@ export interface NodeFacts {
   readonly type: 'file' | 'dir' | 'symlink'
   /** As `nodeText` writes it: Go's bits, not 0. */
   readonly mode: number
-  /** ns since the epoch, and the offset in minutes that it is written with. */
-  readonly mtimeNs: bigint
-  readonly mtimeOffset: number
-  readonly ctimeNs: bigint
-  readonly ctimeOffset: number
+  readonly mtime: FactTime
+  readonly ctime: FactTime
   readonly uid: number
   readonly gid: number
   /** The members `user` and `group`, each with the comma before it. */
@@ -30,6 +27,14 @@ export interface NodeFacts {
   readonly links: number
   /** The members `linktarget`, `linktarget_raw` and `extended_attributes`, each with the comma before it. */
   readonly extra: Uint8Array
+}
+
+export interface FactTime {
+  /** Since the epoch, and nanoseconds after them. */
+  readonly seconds: number
+  readonly nanoseconds: number
+  /** In minutes, that it is written with. */
+  readonly offset: number
 }
 
 /** A node that fits what is on disk: its bytes in the tree. */
@@ -143,12 +148,12 @@ export class TreeCursor {
     at = literal(bytes, at, TYPES[facts.type])
     at = number(bytes, at, facts.mode)
     const mtime = literal(bytes, at, MTIME)
-    at = time(bytes, mtime, facts.mtimeNs, facts.mtimeOffset)
+    at = time(bytes, mtime, facts.mtime)
     const timeLength = at - mtime
     at = literal(bytes, at, ATIME)
     if (at === NONE || bytes.compare(bytes, mtime, mtime + timeLength, at, at + timeLength) !== 0) return undefined
     at = literal(bytes, at + timeLength, CTIME)
-    at = time(bytes, at, facts.ctimeNs, facts.ctimeOffset)
+    at = time(bytes, at, facts.ctime)
     at = number(bytes, literal(bytes, at, UID), facts.uid)
     at = number(bytes, literal(bytes, at, GID), facts.gid)
     at = literal(bytes, at, facts.owner)
@@ -235,11 +240,10 @@ function number(bytes: Uint8Array, at: number, expected: number): number {
   return end
 }
 
-const SECOND = 1_000_000_000n
 const FRACTION_AT = '2006-01-02T15:04:05'.length
 
 /** Where the time ends, if it is written there as `formatTimestamp` does. */
-function time(bytes: Uint8Array, at: number, ns: bigint, offset: number): number {
+function time(bytes: Uint8Array, at: number, expected: FactTime): number {
   if (at === NONE) return NONE
   const year = digits(bytes, at, 4)
   const month = digits(bytes, at + 5, 2)
@@ -277,6 +281,7 @@ function time(bytes: Uint8Array, at: number, ns: bigint, offset: number): number
     }
     if (end === first || bytes[end - 1] === ZERO) return NONE
   }
+  const { offset } = expected
   if (offset === 0) {
     if (bytes[end] !== 0x5a) return NONE
     end += 1
@@ -291,7 +296,7 @@ function time(bytes: Uint8Array, at: number, ns: bigint, offset: number): number
     end += 6
   }
   const seconds = daysFromCivil(year, month, day) * 86_400 + (hour * 60 + minute - offset) * 60 + second
-  return BigInt(seconds) * SECOND + BigInt(nanoseconds) === ns ? end : NONE
+  return seconds === expected.seconds && nanoseconds === expected.nanoseconds ? end : NONE
 }
 
 /** The number that so many digits make; negative when one is none. */

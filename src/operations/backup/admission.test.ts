@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { linkSync, lstatSync, writeFileSync } from 'node:fs'
+import { linkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
 import type { ComponentConfig } from '../../application/config/config.ts'
+import { EntryStats } from '../../engine/os/entry-stats.ts'
 import { otherNamesOf, selectionOf, vetoOf } from './admission.ts'
 
 const DATABASE = Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(84)])
@@ -30,7 +31,7 @@ test('a secret or a database is vetoed on its name and bytes, whatever the surve
 })
 
 test('the rules of the innermost component hold, and what lies in none is let in', () => {
-  const stats = lstatSync('/', { bigint: true })
+  const stats = EntryStats.atPath(Buffer.from('/'))
   const component = (name: string) => ({ name }) as ComponentConfig
   const rules = new Map([
     ['outer', () => true],
@@ -62,7 +63,7 @@ test('another name of a secret is found by its inode', async () => {
   const isOther = await otherNamesOf(secrets, (path, secret) => found.push(`${path} ${secret}`))
   const names = ['secret', 'alias', 'plain', 'plain-alias', 'alone']
   assert.deepEqual(
-    names.filter((name) => isOther(Buffer.from(at(name)), lstatSync(at(name), { bigint: true }))),
+    names.filter((name) => isOther(Buffer.from(at(name)), EntryStats.atPath(Buffer.from(at(name))))),
     ['alias'],
   )
   assert.deepEqual(found, [`${at('alias')} ${at('secret')}`])

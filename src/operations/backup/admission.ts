@@ -3,7 +3,7 @@ import type { ComponentConfig } from '../../application/config/config.ts'
 import type { Exclusion } from '../../application/config/exclude.ts'
 import { holdsPrivateKey, looksSecret } from '../../application/sources/secret-looking.ts'
 import { isSetAside, isSqliteHeader } from '../../application/sources/sqlite-header.ts'
-import type { EntryStats } from '../../engine/archiver/node-from-stats.ts'
+import type { EntryStats } from '../../engine/os/entry-stats.ts'
 
 /**
  * The last look at a file before its bytes enter the repository. Between the survey of a component and its archiving a
@@ -63,7 +63,7 @@ export async function otherNamesOf(
     if (stats?.isFile() && stats.nlink > 1n) linked.set(`${stats.dev}:${stats.ino}`, path)
   }
   return (path, stats) => {
-    if (linked.size === 0 || stats.nlink < 2n) return false
+    if (linked.size === 0 || stats.nlink < 2) return false
     const secret = linked.get(`${stats.dev}:${stats.ino}`)
     if (secret === undefined || secret.equals(path) || !stats.isFile()) return false
     onFound(path, secret)

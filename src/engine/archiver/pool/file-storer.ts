@@ -1,10 +1,11 @@
-import { type BigIntStats, fstatSync, readSync } from 'node:fs'
+import { readSync } from 'node:fs'
 import { type BlobId, hashId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels, type Kernels, type Region } from '../../kernels/kernels.ts'
+import { EntryStats } from '../../os/entry-stats.ts'
 import { assemblerMemory, PackAssembler, PackPlaces, type PlacedPack } from '../../repository/pack-assembler.ts'
-import { type FileState, failure, type Veto } from '../file-store.ts'
-import { OpenedFile } from '../opened-file.ts'
+import { failure, type Veto } from '../file-store.ts'
+import { hasOtherContent, OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
 import { type FileJob, type FileResult, INPUT, type WorkerSetUp } from './protocol.ts'
 
@@ -16,7 +17,7 @@ export interface FileStorerOptions extends WorkerSetUp {
   /** The pack's place is the caller's to release. */
   readonly onPack: (pack: PlacedPack) => void
   /** Told where the next piece of a file begins, before this piece is stored. */
-  readonly onContinue: (next: number, limit: number, state: FileState) => void
+  readonly onContinue: (next: number, limit: number, state: EntryStats) => void
 }
 
 /** Reads files from disk, cuts them into blobs and packs those that are new. The work of one thread. */
@@ -58,7 +59,7 @@ export class FileStorer {
 
   async #begin(path: Buffer, file: OpenedFile, { asksVeto }: FileJob): Promise<FileResult> {
     await file.settle()
-    const state = stateOf(file.stats)
+    const state = file.stats
     const { veto } = this.#options
     const read = file.reader()
     const first = fromSource(path, () => read(this.#input.bytes.subarray(0, INPUT)))
@@ -66,12 +67,12 @@ export class FileStorer {
       const reason = veto(path, this.#input.bytes.subarray(0, first))
       if (reason !== undefined) return { kind: 'vetoed', reason }
     }
-    return this.#piece(path, file, { state, from: 0, limit: Number(state.size) }, first, read)
+    return this.#piece(path, file, { state, from: 0, limit: state.size }, first, read)
   }
 
   /** The rest of a file that is still the one that was begun; of another one nothing is taken. */
   #goOn(path: Buffer, file: OpenedFile, { from, state, limit }: FileJob): FileResult {
-    const found = stateOf(file.stats)
+    const found = file.stats
     if (state === undefined || found.dev !== state.dev || found.ino !== state.ino) {
       return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state: state ?? found, changed: true, next: undefined }
     }
@@ -90,7 +91,7 @@ export class FileStorer {
   #piece(
     path: Buffer,
     file: OpenedFile,
-    { state, from, limit }: { readonly state: FileState; readonly from: number; readonly limit: number },
+    { state, from, limit }: { readonly state: EntryStats; readonly from: number; readonly limit: number },
     first: number,
     read: (into: Buffer) => number,
   ): FileResult {
@@ -113,7 +114,7 @@ export class FileStorer {
     const next = final ? undefined : from + cut
     if (next !== undefined) {
       // An empty file may have begun to grow, and would otherwise be followed for as long as it does.
-      const end = limit > 0 ? limit : Number(fromSource(path, () => fstatSync(file.fd, { bigint: true })).size)
+      const end = limit > 0 ? limit : fromSource(path, () => EntryStats.ofDescriptor(file.fd)).size
       this.#options.onContinue(next, end, state)
     }
     const ids = this.#storeChunks(lengths)
@@ -134,11 +135,7 @@ export class FileStorer {
   }
 }
 
-function hasChanged(path: Buffer, file: OpenedFile, state: FileState): boolean {
-  const after = fromSource(path, () => fstatSync(file.fd, { bigint: true }))
-  return after.mtimeNs !== state.mtimeNs || after.size !== state.size
-}
-
-function stateOf({ dev, ino, mode, nlink, uid, gid, size, mtimeNs, ctimeNs }: BigIntStats): FileState {
-  return { dev, ino, mode, nlink, uid, gid, size, mtimeNs, ctimeNs }
+function hasChanged(path: Buffer, file: OpenedFile, state: EntryStats): boolean {
+  const after = fromSource(path, () => EntryStats.ofDescriptor(file.fd))
+  return hasOtherContent(after, state)
 }

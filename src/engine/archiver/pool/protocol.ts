@@ -1,6 +1,6 @@
 import type { MasterKey } from '../../format/master-key.ts'
 import { MAX_CHUNK } from '../../kernels/chunker.ts'
-import type { FileState } from '../file-store.ts'
+import { EntryStats, STATS_WORDS } from '../../os/entry-stats.ts'
 
 // What the archiver's thread and its workers say to each other.
 
@@ -30,7 +30,7 @@ export interface FileJob {
   readonly from: number
   /** About how many bytes there are from there on. */
   readonly size: number
-  readonly state: FileState | undefined
+  readonly state: EntryStats | undefined
   /** Above `from`: where the file ends for this backup, however it grows. 0: nobody knows, as of a file of /proc. */
   readonly limit: number
   readonly asksVeto: boolean
@@ -42,7 +42,7 @@ export type FileResult =
       readonly kind: 'stored'
       readonly ids: Uint8Array
       readonly bytes: number
-      readonly state: FileState
+      readonly state: EntryStats
       readonly changed: boolean
       readonly next: number | undefined
     }
@@ -59,7 +59,7 @@ export interface EncodedJobs {
   /** `JOB_NUMBERS` for each file. */
   readonly numbers: Float64Array
   /** Of those that have one, by their index. */
-  readonly states: readonly (readonly [file: number, state: FileState])[]
+  readonly states: readonly (readonly [file: number, words: Uint32Array])[]
 }
 
 export interface EncodedResults {
@@ -67,34 +67,33 @@ export interface EncodedResults {
   readonly ids: Uint8Array
   /** `RESULT_NUMBERS` for each file. */
   readonly numbers: Float64Array
-  /** `STATE_FIELDS` for each file. */
-  readonly states: BigInt64Array
+  /** `STATS_WORDS` for each file. */
+  readonly states: Uint32Array
   /** What is not stored, by its index. */
   readonly others: readonly (readonly [file: number, result: Exclude<FileResult, { kind: 'stored' }>])[]
 }
 
 const JOB_NUMBERS = 6
 const RESULT_NUMBERS = 4
-const STATE_FIELDS = ['dev', 'ino', 'mode', 'nlink', 'uid', 'gid', 'size', 'mtimeNs', 'ctimeNs'] as const
 /** Where there is no descriptor, or nothing to go on with. */
 const NONE = -1
 
 export function encodeJobs(files: readonly FileJob[]): EncodedJobs {
   const paths = new Uint8Array(files.reduce((sum, { path }) => sum + path.length, 0))
   const numbers = new Float64Array(JOB_NUMBERS * files.length)
-  const states: [number, FileState][] = []
+  const states: [number, Uint32Array][] = []
   let end = 0
   for (const [i, { path, descriptor = NONE, from, size, state, limit, asksVeto }] of files.entries()) {
     paths.set(path, end)
     end += path.length
     numbers.set([path.length, descriptor, from, size, limit, asksVeto ? 1 : 0], JOB_NUMBERS * i)
-    if (state !== undefined) states.push([i, state])
+    if (state !== undefined) states.push([i, state.toWords()])
   }
   return { paths, numbers, states }
 }
 
 export function decodeJobs({ paths, numbers, states }: EncodedJobs): FileJob[] {
-  const stateOf = new Map(states)
+  const stateOf = new Map(states.map(([file, words]) => [file, new EntryStats(words)]))
   const files: FileJob[] = []
   let end = 0
   for (let at = 0; at < numbers.length; at += JOB_NUMBERS) {
@@ -117,7 +116,7 @@ export function decodeJobs({ paths, numbers, states }: EncodedJobs): FileJob[] {
 export function encodeResults(results: readonly FileResult[]): EncodedResults {
   const ids = new Uint8Array(results.reduce((sum, one) => sum + (one.kind === 'stored' ? one.ids.length : 0), 0))
   const numbers = new Float64Array(RESULT_NUMBERS * results.length)
-  const states = new BigInt64Array(STATE_FIELDS.length * results.length)
+  const states = new Uint32Array(STATS_WORDS * results.length)
   const others: [number, Exclude<FileResult, { kind: 'stored' }>][] = []
   let end = 0
   for (const [i, result] of results.entries()) {
@@ -128,7 +127,7 @@ export function encodeResults(results: readonly FileResult[]): EncodedResults {
     ids.set(result.ids, end)
     end += result.ids.length
     numbers.set([result.ids.length, result.bytes, result.next ?? NONE, result.changed ? 1 : 0], RESULT_NUMBERS * i)
-    for (const [field, name] of STATE_FIELDS.entries()) states[STATE_FIELDS.length * i + field] = result.state[name]
+    result.state.copyTo(states, STATS_WORDS * i)
   }
   return { ids, numbers, states, others }
 }
@@ -147,28 +146,13 @@ export function decodeResults({ ids, numbers, states, others }: EncodedResults):
         kind: 'stored',
         ids: ids.subarray(start, end),
         bytes: numbers[at + 1]!,
-        state: decodeState(states, STATE_FIELDS.length * file),
+        state: new EntryStats(states, STATS_WORDS * file),
         changed: numbers[at + 3] === 1,
         next: next === NONE ? undefined : next,
       },
     )
   }
   return results
-}
-
-function decodeState(states: BigInt64Array, at: number): FileState {
-  return {
-    // Some file systems use all 64 bits of these.
-    dev: BigInt.asUintN(64, states[at]!),
-    ino: BigInt.asUintN(64, states[at + 1]!),
-    mode: states[at + 2]!,
-    nlink: states[at + 3]!,
-    uid: states[at + 4]!,
-    gid: states[at + 5]!,
-    size: states[at + 6]!,
-    mtimeNs: states[at + 7]!,
-    ctimeNs: states[at + 8]!,
-  }
 }
 
 export type ToWorker =
@@ -185,7 +169,7 @@ export type FromWorker =
       readonly file: number
       readonly next: number
       readonly limit: number
-      readonly state: FileState
+      readonly state: Uint32Array
     }
   | { readonly kind: 'done'; readonly job: number; readonly results: EncodedResults }
   /** `header` is what `encodePackHeader` makes of the blobs. The bytes stay until the place is released. */

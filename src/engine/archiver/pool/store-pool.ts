@@ -3,11 +3,12 @@ import { EngineError } from '../../error.ts'
 import type { BlobId, PackId } from '../../format/id.ts'
 import { parsePackHeader } from '../../format/pack-header.ts'
 import { createBlobTable } from '../../kernels/blob-table.ts'
+import { EntryStats } from '../../os/entry-stats.ts'
 import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
 import { PackPlaces } from '../../repository/pack-assembler.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
 import { Threads } from '../../threads.ts'
-import { type FileState, type FileStore, failure, type StoredFile } from '../file-store.ts'
+import { type FileStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
 import {
@@ -201,7 +202,11 @@ export class StorePool implements FileStore, AsyncDisposable {
     file.pieces[index + 1] = undefined
     file.missing += 1
     const size = Math.max(0, limit - next)
-    this.#queue.unshift({ file, index: index + 1, job: { ...job, from: next, size, state, limit, asksVeto: false } })
+    this.#queue.unshift({
+      file,
+      index: index + 1,
+      job: { ...job, from: next, size, state: new EntryStats(state), limit, asksVeto: false },
+    })
     this.#queuedBytes += size
     this.#handOut()
   }
@@ -289,7 +294,7 @@ function putTogether(pieces: readonly FileResult[]): StoredFile {
   const content: BlobId[] = []
   let size = 0
   let changed = false
-  let state: FileState | undefined
+  let state: EntryStats | undefined
   for (const piece of pieces) {
     if (piece.kind !== 'stored') return piece
     const { ids } = piece

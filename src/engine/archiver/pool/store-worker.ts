@@ -52,7 +52,7 @@ export function runStoreWorker(veto?: Veto): void {
           offset: bytes.byteOffset,
           length: bytes.length,
         }),
-      onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state }),
+      onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state: state.toWords() }),
     })
   } catch (error) {
     reportFailure(error)

@@ -1,0 +1,272 @@
+import { type BigIntStats, fstatSync, lstatSync } from 'node:fs'
+import { constants } from 'node:os'
+import { EngineError } from '../error.ts'
+import { cFunction } from './c-library.ts'
+
+// statx(2), whose structure <linux/stat.h> lays out the same on every machine, and llistxattr(2), into memory that is there.
+// Measured on 50,000 entries: `lstatSync` with bigints takes 9.8 µs an entry and leaves 900 bytes to the collector, this 5 µs and none.
+
+const statx = cFunction<[number, Buffer, number, number, Buffer]>(
+  'int statx(int folder, const void *path, int flags, unsigned int mask, void *result)',
+)
+const listNames = cFunction<[Buffer, Buffer, number]>('int64_t llistxattr(const void *path, void *list, size_t size)')
+
+const AT_FDCWD = -100
+const AT_SYMLINK_NOFOLLOW = 0x100
+const AT_EMPTY_PATH = 0x1000
+/** Type, mode, links, owner, group, modification and change time, inode, size. */
+const WANTED = 0x3df
+const { EOPNOTSUPP } = constants.errno
+
+const PATH_ROOM = 4096
+const path = Buffer.alloc(PATH_ROOM)
+const noPath = Buffer.alloc(1)
+const attributeNames = Buffer.alloc(4096)
+const result = Buffer.alloc(256)
+const found = new Uint32Array(result.buffer, result.byteOffset, 64)
+
+/** 32-bit words of the stats of an entry. Those of 64 bits are two, the low one first. */
+export const STATS_WORDS = 20
+const [MARKS, MODE, NLINK, UID, GID, MTIME_NS, CTIME_NS] = [0, 1, 2, 3, 4, 5, 6]
+const [INO, SIZE, MTIME, CTIME, DEV, RDEV] = [8, 10, 12, 14, 16, 18]
+/** Marks: looked at, whatever came of it; there are stats; it has no extended attributes. */
+const [TRIED, KNOWN, BARE] = [1, 2, 4]
+
+const S_IFMT = 0o170000
+const SECOND = 1_000_000_000n
+
+/** What stat(2) says of an entry, as far as a backup uses it: a view of words that may go from thread to thread. */
+export class EntryStats {
+  readonly #words: Uint32Array
+  readonly #at: number
+
+  /** Of words that `copyTo` has written, from one of them on. */
+  constructor(words: Uint32Array, at = 0) {
+    this.#words = words
+    this.#at = at
+  }
+
+  static of(stats: Omit<BigIntStats, keyof Date>): EntryStats {
+    const words = new Uint32Array(STATS_WORDS)
+    words[MARKS] = TRIED | KNOWN
+    words[MODE] = Number(stats.mode)
+    words[NLINK] = Number(stats.nlink)
+    words[UID] = Number(stats.uid)
+    words[GID] = Number(stats.gid)
+    setLong(words, INO, stats.ino)
+    setLong(words, SIZE, stats.size)
+    setLong(words, DEV, stats.dev)
+    setLong(words, RDEV, stats.rdev)
+    words[MTIME_NS] = setTime(words, MTIME, stats.mtimeNs)
+    words[CTIME_NS] = setTime(words, CTIME, stats.ctimeNs)
+    return new EntryStats(words)
+  }
+
+  /** Of the entry itself, when it is a symbolic link. Throws the system's own error. */
+  static atPath(place: Buffer): EntryStats {
+    if (place.length < PATH_ROOM && !place.includes(0)) {
+      path.set(place)
+      path[place.length] = 0
+      const words = new Uint32Array(STATS_WORDS)
+      if (look(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, words, 0)) return new EntryStats(words)
+    }
+    return EntryStats.of(lstatSync(place, { bigint: true }))
+  }
+
+  /** Of an open file. Throws the system's own error. */
+  static ofDescriptor(descriptor: number): EntryStats {
+    const words = new Uint32Array(STATS_WORDS)
+    if (look(descriptor, noPath, AT_EMPTY_PATH, words, 0)) return new EntryStats(words)
+    return EntryStats.of(fstatSync(descriptor, { bigint: true }))
+  }
+
+  /** Writes them into `STATS_WORDS` words. */
+  copyTo(words: Uint32Array, at: number): void {
+    for (let i = 0; i < STATS_WORDS; i++) words[at + i] = this.#words[this.#at + i]!
+  }
+
+  /** A copy, for another thread. */
+  toWords(): Uint32Array<ArrayBuffer> {
+    const words = new Uint32Array(STATS_WORDS)
+    this.copyTo(words, 0)
+    return words
+  }
+
+  /** Whether the other ones are of the same entry, in the same state. */
+  equals(other: EntryStats): boolean {
+    for (let i = MODE; i < STATS_WORDS; i++) {
+      if (this.#words[this.#at + i] !== other.#words[other.#at + i]) return false
+    }
+    return true
+  }
+
+  /** Whether the entry was found, just before, to have no extended attributes; nobody looked where it is false. */
+  get isBare(): boolean {
+    return (this.#words[this.#at]! & BARE) !== 0
+  }
+  get mode(): number {
+    return this.#words[this.#at + MODE]!
+  }
+  get nlink(): number {
+    return this.#words[this.#at + NLINK]!
+  }
+  get uid(): number {
+    return this.#words[this.#at + UID]!
+  }
+  get gid(): number {
+    return this.#words[this.#at + GID]!
+  }
+  /** Exact from 0 up to 2^53; outside there is `ino`. */
+  get inoNumber(): number {
+    return this.#number(INO)
+  }
+  get devNumber(): number {
+    return this.#number(DEV)
+  }
+  get dev(): bigint {
+    return BigInt.asUintN(64, this.#long(DEV))
+  }
+  get rdev(): bigint {
+    return BigInt.asUintN(64, this.#long(RDEV))
+  }
+  get ino(): bigint {
+    return BigInt.asUintN(64, this.#long(INO))
+  }
+  get size(): number {
+    return this.#number(SIZE)
+  }
+  /** Seconds since the epoch, and `mtimeNanoseconds` after them. */
+  get mtimeSeconds(): number {
+    return this.#number(MTIME)
+  }
+  get mtimeNanoseconds(): number {
+    return this.#words[this.#at + MTIME_NS]!
+  }
+  get ctimeSeconds(): number {
+    return this.#number(CTIME)
+  }
+  get ctimeNanoseconds(): number {
+    return this.#words[this.#at + CTIME_NS]!
+  }
+  get mtimeNs(): bigint {
+    return this.#long(MTIME) * SECOND + BigInt(this.mtimeNanoseconds)
+  }
+  get ctimeNs(): bigint {
+    return this.#long(CTIME) * SECOND + BigInt(this.ctimeNanoseconds)
+  }
+  isDirectory(): boolean {
+    return (this.mode & S_IFMT) === 0o040000
+  }
+  isFile(): boolean {
+    return (this.mode & S_IFMT) === 0o100000
+  }
+
+  /** Exact below 2^53. */
+  #number(place: number): number {
+    return (this.#words[this.#at + place + 1]! | 0) * 2 ** 32 + this.#words[this.#at + place]!
+  }
+
+  #long(place: number): bigint {
+    const number = this.#number(place)
+    if (Number.isSafeInteger(number)) return BigInt(number)
+    return (BigInt(this.#words[this.#at + place + 1]! | 0) << 32n) + BigInt(this.#words[this.#at + place]!)
+  }
+}
+
+/** Entries that are looked at together when the first of them is asked for. */
+const BLOCK = 256
+
+/**
+ * Names in a folder, and what `lstat` says of them, extended attributes included. Of a name that the system says something else of,
+ * or nothing, there are no stats: then who asks looks for himself, and finds out why.
+ */
+export class FolderEntries {
+  /** `latin1` text of their bytes. */
+  readonly names: readonly string[]
+  readonly #folder: Buffer
+  readonly #words: Uint32Array
+
+  constructor(folder: Buffer, names: readonly string[]) {
+    this.#folder = folder
+    this.names = names
+    this.#words = new Uint32Array(STATS_WORDS * names.length)
+  }
+
+  /** Of the name at this place; looks at it, and at some after it, unless that was done. */
+  stats(index: number): EntryStats | undefined {
+    const at = STATS_WORDS * index
+    if (this.#words[at] === 0) this.look(index, Math.min(index + BLOCK, this.names.length))
+    return (this.#words[at]! & KNOWN) === 0 ? undefined : new EntryStats(this.#words, at)
+  }
+
+  /** Looks at the names from one place up to another. */
+  look(from: number, to: number): void {
+    const prefix = this.#folder.length + 1
+    const hasRoom = prefix < PATH_ROOM
+    if (hasRoom) {
+      path.set(this.#folder)
+      path[prefix - 1] = 0x2f
+    }
+    for (let index = from; index < to; index++) {
+      const name = this.names[index]!
+      const at = STATS_WORDS * index
+      this.#words[at] = TRIED
+      if (!hasRoom || prefix + name.length >= PATH_ROOM) continue
+      for (let i = 0; i < name.length; i++) path[prefix + i] = name.charCodeAt(i)
+      path[prefix + name.length] = 0
+      if (look(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, this.#words, at) && isBare()) this.#words[at]! |= BARE
+    }
+  }
+}
+
+function isBare(): boolean {
+  const length = listNames(path, attributeNames, attributeNames.length)
+  return length === 0 || length === -EOPNOTSUPP
+}
+
+/** False where the system does not say all that is wanted, for whatever reason. */
+function look(folder: number, name: Buffer, flags: number, words: Uint32Array, at: number): boolean {
+  try {
+    if (statx(folder, name, flags, WANTED, result) < 0 || (found[0]! & WANTED) !== WANTED) return false
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'UNSUPPORTED') return false
+    throw error
+  }
+  words[at + MARKS] = TRIED | KNOWN
+  words[at + MODE] = found[7]! & 0xffff
+  words[at + NLINK] = found[4]!
+  words[at + UID] = found[5]!
+  words[at + GID] = found[6]!
+  copyLong(words, at + INO, 8)
+  copyLong(words, at + SIZE, 10)
+  copyLong(words, at + CTIME, 24)
+  words[at + CTIME_NS] = found[26]!
+  copyLong(words, at + MTIME, 28)
+  words[at + MTIME_NS] = found[30]!
+  makeDevice(words, at + RDEV, found[32]!, found[33]!)
+  makeDevice(words, at + DEV, found[34]!, found[35]!)
+  return true
+}
+
+function copyLong(words: Uint32Array, to: number, from: number): void {
+  words[to] = found[from]!
+  words[to + 1] = found[from + 1]!
+}
+
+/** makedev(3): stat(2) has one number of 64 bits where statx(2) has two. */
+function makeDevice(words: Uint32Array, at: number, major: number, minor: number): void {
+  words[at] = ((major & 0xfff) << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12)
+  words[at + 1] = (major & 0xfffff000) | (minor >>> 20)
+}
+
+function setLong(words: Uint32Array, at: number, value: bigint): void {
+  words[at] = Number(value & 0xffffffffn)
+  words[at + 1] = Number((value >> 32n) & 0xffffffffn)
+}
+
+/** Sets the seconds, and returns the nanoseconds after them, also before 1970. */
+function setTime(words: Uint32Array, at: number, ns: bigint): number {
+  const nanoseconds = ((ns % SECOND) + SECOND) % SECOND
+  setLong(words, at, (ns - nanoseconds) / SECOND)
+  return Number(nanoseconds)
+}
