@@ -35,6 +35,19 @@ test('an application is set up without questions: config, private password file,
   assert.equal(config.repository, app.repository)
 })
 
+test('a password that somebody chose is stretched as restic does it, a random one of ours only a little', async () => {
+  for (const chosen of [true, false]) {
+    using folder = temporaryFolder()
+    const app = await scratchApplication(folder.path)
+    if (chosen) writeFileSync(app.passwordFile, 'correct horse battery staple\n', { mode: 0o600 })
+    const argv = ['init', '.', '--yes', '--seal', app.recipient, ...places(app, folder.path)]
+    assert.equal((await runCommand(app.root, argv)).code, 0)
+    const [key] = readdirSync(join(app.repository, 'keys'))
+    const { N, r, p } = JSON.parse(readFileSync(join(app.repository, 'keys', key!), 'utf8'))
+    assert.deepEqual({ N, r, p }, chosen ? { N: 32768, r: 8, p: 5 } : { N: 16384, r: 8, p: 1 })
+  }
+})
+
 test('protect sets up, backs up, checks, and says what comes next; a second time it does no harm', async () => {
   using folder = temporaryFolder()
   const app = await scratchApplication(folder.path)

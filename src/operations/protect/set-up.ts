@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { assertPrivate, parseConfig } from '../../application/config/load-config.ts'
 import { type ConfigChoices, renderConfig } from '../../application/config/write-config.ts'
 import { EngineError } from '../../engine/error.ts'
+import { RANDOM_PASSWORD_KDF } from '../../engine/format/key-file.ts'
 import { writeFileDurably } from '../../engine/os/write-file-durably.ts'
 import { createRepository, openRepository } from '../../engine/repository/repository.ts'
 import { storageAt } from '../access.ts'
@@ -95,7 +96,7 @@ async function ensureRepository(
   }
   const storage = storageAt({ location })
   try {
-    await createRepository(storage, { password, signal })
+    await createRepository(storage, { password, signal, ...(isNewPassword ? { kdf: RANDOM_PASSWORD_KDF } : {}) })
     await placeRecoveryProgram(storage, signal) // where it cannot be, the first backup says so
     return true
   } catch (error) {
