@@ -61,6 +61,32 @@ describe('work that begins while the lock settles', () => {
     assert.equal(await storage.beside!.read('RECOVERY.txt'), undefined)
   })
 
+  it('says that it is locked when the work fails because of who turned up', async () => {
+    const storage = memoryStorage()
+    const repository = await testRepository({ storage })
+    const working = withRepository(access(storage), EARLY, async () => {
+      await lockExclusively(repository)
+      throw new Error('an index file is gone')
+    })
+    await assert.rejects(working, { code: 'LOCKED' })
+    const failing = withRepository(access(memoryStorage()), EARLY, async () => {})
+    await assert.rejects(failing, { code: 'NO_REPOSITORY' })
+  })
+
+  it('tells the work when nobody can turn up any more', async () => {
+    const storage = memoryStorage()
+    const repository = await testRepository({ storage })
+    let written = false
+    const working = withRepository(access(storage), EARLY, async (_, __, settled) => {
+      await lockExclusively(repository)
+      await settled
+      written = true
+    })
+    await assert.rejects(working, { code: 'LOCKED' })
+    assert.equal(written, false)
+    await withRepository({ ...access(storage), noLock: true }, EARLY, (_, __, settled) => settled)
+  })
+
   it('writes once nobody is in the way', async () => {
     const storage = memoryStorage()
     await testRepository({ storage })

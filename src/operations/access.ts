@@ -1,5 +1,5 @@
 import { EngineError } from '../engine/error.ts'
-import { acquireLock, releaseAfter } from '../engine/repository/locks.ts'
+import { acquireLock, type Lock, releaseAfter } from '../engine/repository/locks.ts'
 import { openRepository, type Repository } from '../engine/repository/repository.ts'
 import { isLocal, storageFor } from '../engine/storage/open-storage.ts'
 import type { Storage } from '../engine/storage/storage.ts'
@@ -46,18 +46,19 @@ export async function withRepository<R>(
     /** Without the cache: for what is to find out how things stand in the storage itself. */
     readonly uncached?: boolean
     /**
-     * Begin `task` while the lock settles, which spares that wait. What it writes into the repository waits; anything else
-     * that it does must be harmless when it is stopped by somebody else's lock, and its result is handed out only after.
+     * Begin `task` while the lock settles, which spares that wait. What it writes into the repository waits, and its result is
+     * handed out only after; before it does anything else that is not harmless when somebody else's lock stops it, it waits
+     * for `settled`.
      */
     readonly early?: boolean
     readonly signal?: AbortSignal | undefined
   },
-  task: (repository: Repository, signal: AbortSignal | undefined) => Promise<R>,
+  task: (repository: Repository, signal: AbortSignal | undefined, settled: Promise<void>) => Promise<R>,
 ): Promise<R> {
   const { signal } = options
   const opened = await open(access, signal)
   const prepared = (repository: Repository) => (options.uncached ? repository : cached(repository, access))
-  if (options.lock === 'none' || access.noLock) return task(await prepared(opened), signal)
+  if (options.lock === 'none' || access.noLock) return task(await prepared(opened), signal, Promise.resolve())
   const lock = await acquireLock(opened, {
     exclusive: options.lock === 'exclusive',
     early: options.early ?? false,
@@ -68,14 +69,26 @@ export async function withRepository<R>(
   let result: R
   try {
     const repository = await prepared({ ...opened, storage: writesAfter(opened.storage, lock.settled) })
-    result = await task(repository, lock.signal)
+    result = await task(repository, lock.signal, lock.settled)
     await lock.settled
   } catch (error) {
-    await releaseAfter(lock, error)
-    throw error
+    // What failed while somebody else was at work failed because of that.
+    const reason = options.early ? ((await conflictOf(lock)) ?? error) : error
+    await releaseAfter(lock, reason)
+    throw reason
   }
   await lock.release()
   return result
+}
+
+/** Who else turned up while the lock settled. */
+async function conflictOf(lock: Lock): Promise<unknown> {
+  try {
+    await lock.settled
+    return undefined
+  } catch (error) {
+    return error instanceof EngineError && error.code === 'LOCKED' ? error : undefined
+  }
 }
 
 async function cached(repository: Repository, { cache, location, storage }: RepositoryAccess): Promise<Repository> {

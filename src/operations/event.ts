@@ -87,6 +87,29 @@ export type SnapshotNews =
 /** Called synchronously, on the operation's way: it must be quick, and what it throws fails the operation. */
 export type Observer = (event: OperationEvent) => void
 
+/** Hands events on once `ready` has resolved, those before too: with the next one, or by `flush`. Never when it rejects. */
+export function sayAfter(
+  ready: Promise<void>,
+  observe: Observer,
+): { readonly say: Observer; readonly flush: () => void } {
+  const held: OperationEvent[] = []
+  let isReady = false
+  ready.then(
+    () => {
+      isReady = true
+    },
+    () => {}, // whoever waits for it hears why not
+  )
+  const flush = () => {
+    for (const event of held.splice(0)) observe(event)
+  }
+  const say = (event: OperationEvent) => {
+    held.push(event)
+    if (isReady) flush()
+  }
+  return { say, flush }
+}
+
 /** Each observer sees each event, also when another one threw; the first error is thrown on afterwards. */
 export function combine(...observers: readonly Observer[]): Observer {
   return (event) => {

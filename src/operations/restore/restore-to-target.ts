@@ -57,11 +57,13 @@ export async function restoreToTarget(
   return runOperation(
     { operation: 'restore', subject: `to ${options.target}`, observe, signal },
     () =>
-      withRepository(access, { lock: 'shared', signal }, async (plain, lockSignal) => {
+      withRepository(access, { lock: 'shared', early: true, signal }, async (plain, lockSignal, settled) => {
         const inner = { ...options, signal: lockSignal ?? signal }
         const { choice, components } = options
         const asked = { ...choice, components: components?.length ? components : choice.components }
-        const report = await restoreChosen(await chooseSnapshot(plain, asked, inner.signal), inner)
+        const chosen = await chooseSnapshot(plain, asked, inner.signal)
+        await settled // before anything is written
+        const report = await restoreChosen(chosen, inner)
         return { ...report, milliseconds: performance.now() - begun }
       }),
     ({ snapshot, target, files, bytes, verifiedFiles, skippedFiles, secrets, findings }) => ({

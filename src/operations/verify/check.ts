@@ -3,7 +3,7 @@ import { type CheckReport, checkRepository } from '../../engine/repository/check
 import type { CheckFinding } from '../../engine/repository/check-finding.ts'
 import { choosePacks, type PackSubset } from '../../engine/repository/pack-subset.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
-import type { Observer, SnapshotNews } from '../event.ts'
+import { type Observer, type SnapshotNews, sayAfter } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
 
 export interface CheckRunReport extends CheckReport {
@@ -25,16 +25,24 @@ export async function check(
   return runOperation(
     { operation: 'check', subject: access.location, observe, signal },
     () =>
-      withRepository(access, { lock: 'exclusive', uncached: true, signal }, async (repository, lockSignal) => {
-        const report = await checkRepository(repository, {
-          readData: subset ? (packs) => choosePacks(packs, subset) : readData,
-          onFinding: (finding) => observe({ type: 'finding', finding: checkFinding(finding) }),
-          onProgress: (phase, done, total) => observe({ type: 'progress', phase, done, ...(total ? { total } : {}) }),
-          signal: lockSignal ?? signal,
-        })
-        for (const news of newsOf(report, readData && subset === undefined)) observe({ type: 'snapshot', news })
-        return { ...report, outcome: report.errors > 0 ? 'failed' : 'succeeded' }
-      }),
+      withRepository(
+        access,
+        { lock: 'exclusive', uncached: true, early: true, signal },
+        async (repository, lockSignal, settled) => {
+          // What is read while somebody else's lock may turn up may look like damage, and be none.
+          const { say, flush } = sayAfter(settled, observe)
+          const report = await checkRepository(repository, {
+            readData: subset ? (packs) => choosePacks(packs, subset) : readData,
+            onFinding: (finding) => say({ type: 'finding', finding: checkFinding(finding) }),
+            onProgress: (phase, done, total) => say({ type: 'progress', phase, done, ...(total ? { total } : {}) }),
+            signal: lockSignal ?? signal,
+          })
+          await settled
+          flush()
+          for (const news of newsOf(report, readData && subset === undefined)) observe({ type: 'snapshot', news })
+          return { ...report, outcome: report.errors > 0 ? 'failed' : 'succeeded' }
+        },
+      ),
     ({ errors, snapshots, packs, blobs, bytesRead, findings }) => ({
       num_errors: errors,
       hints: findings.length - errors,
