@@ -11,7 +11,7 @@
  */
 import { globSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { parseArgs } from 'node:util'
@@ -22,6 +22,21 @@ const ALLOWED_SKIPS: readonly { readonly reason: RegExp; readonly why: string }[
   { reason: /^this kind is always there$/, why: 'memory cannot be absent' },
   { reason: /^this kind has no limit$/, why: 'memory has no disk that could be full' },
 ]
+
+/**
+ * What takes longest, the longest first: begun last, one of them would run alone at the end. The times that a run ends with say
+ * when this list is out of date.
+ */
+const LONGEST: readonly string[] = [
+  'test/recovery/full-recovery.test.ts',
+  'test/interop/written-by-restic.test.ts',
+  'test/bench.test.ts',
+  'test/interop/maintenance.test.ts',
+  'test/recovery/rescue-server.test.ts',
+]
+
+/** How many of the longest files a run of many names at its end. */
+const NAMED_TIMES = 12
 
 /** A test file that has not ended by then hangs. */
 const FILE_LIMIT = (process.env.HOLDFAST_FULL === '1' ? 120 : 10) * 60_000
@@ -35,6 +50,11 @@ if (files.length === 0) {
   process.exit(1)
 }
 
+// The tests start hundreds of processes of Node.js, each of which loads a hundred files or more: half of what a start costs is
+// stripping and compiling them, and the same each time.
+process.env.NODE_COMPILE_CACHE ??= join(checkout, 'node_modules/.cache/compiled')
+
+const times: { readonly file: string; readonly seconds: number }[] = []
 const skipped: { readonly test: string; readonly reason: string }[] = []
 const stream = run({
   files,
@@ -52,16 +72,20 @@ stream.on('test:pass', ({ name, skip }) => {
   if (skip !== undefined && skip !== false)
     skipped.push({ test: name, reason: skip === true ? 'no reason given' : skip })
 })
-stream.compose(spec).on('end', judgeSkips).pipe(process.stdout)
+stream.on('test:summary', ({ file, duration_ms }) => {
+  if (file !== undefined) times.push({ file: relative(checkout, file), seconds: duration_ms / 1000 })
+})
+stream.compose(spec).on('end', judgeSkips).on('end', nameTimes).pipe(process.stdout)
 
 function selectFiles(words: readonly string[]): string[] {
   const isFile = (word: string) => statSync(word, { throwIfNoEntry: false })?.isFile() === true
   const named = words.filter(isFile).map((word) => resolve(word))
   const parts = words.filter((word) => !isFile(word))
-  // Whole-program tests first: they take longest, and the short ones fill the gaps at the end.
-  const all = ['test', 'scripts', 'src'].flatMap((folder) =>
+  // Whole-program tests first: they take longer, and the short ones fill the gaps at the end.
+  const found = ['test', 'scripts', 'src'].flatMap((folder) =>
     globSync(`${folder}/**/*.test.ts`, { cwd: checkout }).sort(),
   )
+  const all = [...LONGEST.filter((file) => found.includes(file)), ...found.filter((file) => !LONGEST.includes(file))]
   const matching = words.length === 0 ? all : all.filter((file) => parts.some((part) => file.includes(part)))
   return [...named, ...matching.map((file) => join(checkout, file))]
 }
@@ -74,4 +98,11 @@ function judgeSkips(): void {
     console.error(`Skipped, and must not be with CI=true:\n${list}`)
     process.exitCode = 1
   } else console.error(`Skipped on this machine:\n${list}`)
+}
+
+function nameTimes(): void {
+  if (times.length <= NAMED_TIMES) return
+  const longest = times.sort((a, b) => b.seconds - a.seconds).slice(0, NAMED_TIMES)
+  const list = longest.map(({ file, seconds }) => `  ${seconds.toFixed(1).padStart(6)}  ${file}`).join('\n')
+  console.log(`Longest, in seconds:\n${list}`)
 }
