@@ -7,6 +7,7 @@ import { openRepository, type Repository } from '../../src/engine/repository/rep
 import { localStorage } from '../../src/engine/storage/local.ts'
 import { type Content, expectUnchanged } from './history.ts'
 import { resticEnvironment, resticPath } from './restic.ts'
+import { expectNoLocks } from './restic-check.ts'
 import { namesOf, PASSWORD } from './test-repository.ts'
 
 /** The repository at a place whose files were put back to how they were, so that nothing read before counts. */
@@ -22,11 +23,12 @@ export async function unlockKilled(location: string): Promise<void> {
 }
 
 /**
- * Holds that restic reads all data without an error. What nobody needs may lie around. Does not hold up other sweeps that run beside
+ * Holds that there is no lock, and that restic reads all data without an error. What nobody needs may lie around. Does not hold up other sweeps that run beside
  * this one.
  */
 export async function expectNothingLost(location: string): Promise<void> {
-  const args = ['--no-cache', 'check', '--read-data']
+  expectNoLocks(location)
+  const args = ['--no-cache', '--no-lock', 'check', '--read-data']
   const env = resticEnvironment({ repository: location, password: PASSWORD })
   const { stdout } = await promisify(execFile)(resticPath('restic'), args, { env }).catch((error) =>
     assert.fail(`restic check: ${error.stdout}${error.stderr}`),

@@ -36,7 +36,12 @@ export interface ResticOptions {
   readonly input?: string
   readonly cwd?: string
   readonly timeZone?: string
+  /** Also for a command that only looks: for tests of locks. */
+  readonly lock?: true
 }
+
+/** Commands that change nothing. A lock keeps each of them waiting for 0.2 s. */
+const LOOKING: readonly string[] = ['cat', 'diff', 'dump', 'find', 'list', 'ls', 'restore', 'snapshots', 'stats']
 
 /** The environment of a restic that neither caches nor draws. */
 export function resticEnvironment({ repository, password, timeZone = 'UTC' }: ResticOptions): NodeJS.ProcessEnv {
@@ -50,11 +55,12 @@ export function resticEnvironment({ repository, password, timeZone = 'UTC' }: Re
   }
 }
 
-/** Runs restic to its end; its exit code is for the test to judge. */
+/** Runs restic to its end; its exit code is for the test to judge. What only looks does so without a lock unless told otherwise. */
 export function runRestic(args: readonly string[], options: ResticOptions): ResticRun {
+  const noLock = options.lock !== true && LOOKING.includes(args[0]!) ? ['--no-lock'] : []
   const { status, stdout, stderr, error } = spawnSync(
     resticPath(options.program ?? 'restic'),
-    ['--no-cache', ...args],
+    ['--no-cache', ...noLock, ...args],
     {
       env: resticEnvironment(options),
       input: options.input ?? '',

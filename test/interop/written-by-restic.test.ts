@@ -8,6 +8,7 @@ import { compareDescriptions, describeTree } from '../equipment/describe-tree.ts
 import { makeOddTree } from '../equipment/odd-tree.ts'
 import { checkAll, openIndexed, restoreTo } from '../equipment/path-operations.ts'
 import { runRestic, withoutRestic } from '../equipment/restic.ts'
+import { makeResticRepository } from '../equipment/restic-repository.ts'
 import { type TemporaryFolder, temporaryFolder } from '../equipment/temporary-folder.ts'
 import { PASSWORD } from '../equipment/test-repository.ts'
 
@@ -26,8 +27,13 @@ type Row = (typeof ROWS)[number]
 /** In two of the zones a day of the odd times lies in summer. */
 const TIME_ZONES = ['UTC', 'Europe/London', 'Australia/Lord_Howe'] as const
 
-function restic({ program, version, args }: Row, folder: string, ...command: string[]): string {
-  const repository = `${folder}/${program} ${version} ${args.join(' ')}`
+function placeOf({ program, version, args }: Row, folder: string): string {
+  return `${folder}/${program} ${version} ${args.join(' ')}`
+}
+
+function restic(row: Row, folder: string, ...command: string[]): string {
+  const { program, args } = row
+  const repository = placeOf(row, folder)
   const timeZone = TIME_ZONES[ROWS.findIndex((row) => row.args === args) % TIME_ZONES.length]!
   const run = runRestic([...command, ...args], { program, repository, password: PASSWORD, timeZone })
   assert.equal(run.status, 0, run.stderr)
@@ -40,13 +46,13 @@ describe('a repository that restic wrote', { skip: unlessRoot || withoutRestic('
   /** What the source was like at the first and the second backup. */
   const expected: ReadonlyMap<string, string>[] = []
 
-  before(() => {
+  before(async () => {
     folder = temporaryFolder()
     source = `${folder.path}/source`
     makeOddTree(source, { lossyLinks: false })
     expected.push(describeTree(source))
     for (const row of ROWS) {
-      restic(row, folder.path, 'init', '--repository-version', String(row.version))
+      await makeResticRepository(placeOf(row, folder.path), row)
       restic(row, folder.path, 'backup', source)
     }
     appendFileSync(`${source}/sizes/3145728`, 'and a little more')
@@ -63,7 +69,7 @@ describe('a repository that restic wrote', { skip: unlessRoot || withoutRestic('
   for (const row of ROWS) {
     const { program, version, args } = row
     it(`is clean for us and restores equal: ${program}, version ${version} ${args.join(' ')}`, async () => {
-      const repository = `${folder.path}/${program} ${version} ${args.join(' ')}`
+      const repository = placeOf(row, folder.path)
       const ids: string[] = JSON.parse(restic(row, folder.path, 'snapshots', '--json')).map(
         ({ id }: { id: string }) => id,
       )
@@ -88,7 +94,7 @@ describe('a repository that restic wrote', { skip: unlessRoot || withoutRestic('
     })
 
     it(`holds trees that we would have written byte for byte: ${program}, version ${version} ${args.join(' ')}`, async () => {
-      const repository = await openIndexed(`${folder.path}/${program} ${version} ${args.join(' ')}`)
+      const repository = await openIndexed(placeOf(row, folder.path))
       let trees = 0
       for (const { blobs } of repository.index.packs()) {
         for (const { type, id } of blobs) {

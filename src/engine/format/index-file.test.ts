@@ -135,8 +135,8 @@ test('an index with flipped bytes is either read or CORRUPT', () => {
 
 describe('index files that restic has written', { skip: withoutRestic }, () => {
   for (const version of [1, 2] as const) {
-    test(`in version ${version} are written the same after reading`, () => {
-      using repository = new ResticRepository(version)
+    test(`in version ${version} are written the same after reading`, async () => {
+      using repository = await ResticRepository.make(version)
       repository.run(['backup', '.'], { cwd: import.meta.dirname })
       const files = [...repository.unpackedFiles('index').values()]
       assert.equal(files.length, 1)

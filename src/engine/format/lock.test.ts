@@ -73,7 +73,7 @@ test('a lock with flipped bytes is either read or CORRUPT', () => {
 test('the lock that restic holds while it works is written the same after reading', {
   skip: withoutRestic,
 }, async () => {
-  using repository = new ResticRepository()
+  using repository = await ResticRepository.make()
   const backup = repository.start(['backup', '--stdin'])
   try {
     let lock: Buffer | undefined

@@ -142,8 +142,8 @@ test('any bytes are either a header or CORRUPT', () => {
 
 describe('packs that restic has written', { skip: withoutRestic }, () => {
   for (const version of [1, 2] as const) {
-    test(`in version ${version} have a header that is written the same, and says what the index says`, () => {
-      using repository = new ResticRepository(version)
+    test(`in version ${version} have a header that is written the same, and says what the index says`, async () => {
+      using repository = await ResticRepository.make(version)
       repository.run(['backup', '--stdin'], { input: 'one' })
       repository.run(['backup', 'pack-header.ts', 'pack-header.test.ts'], { cwd: import.meta.dirname })
       const indexed = new Map(

@@ -3,6 +3,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Writable } from 'node:stream'
+import { makeResticRepository } from '../../../test/equipment/restic-repository.ts'
+import { PASSWORD } from '../../../test/equipment/test-repository.ts'
 import { isId } from './id.ts'
 import { type MasterKey, unseal } from './master-key.ts'
 import { decodeUnpacked } from './unpacked.ts'
@@ -21,24 +23,27 @@ export function olderThan(version: string): false | string {
   return isOlder && `restic ${found} writes this in another way than ${version}`
 }
 
-const PASSWORD = 'of a repository that lives for one test'
-
 export interface ResticOptions {
   readonly cwd?: string
   readonly timeZone?: string
   readonly input?: string
 }
 
-/** A new repository that restic made, removed when disposed. */
+/** A new repository that restic's `init` made, removed when disposed. */
 export class ResticRepository implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'holdfast-restic-'))
   readonly path = join(this.directory, 'repository')
   readonly version: 1 | 2
   #masterKey: MasterKey | undefined
 
-  constructor(version: 1 | 2 = 2) {
+  private constructor(version: 1 | 2) {
     this.version = version
-    this.run(['init', '--repository-version', String(version)])
+  }
+
+  static async make(version: 1 | 2 = 2): Promise<ResticRepository> {
+    const repository = new ResticRepository(version)
+    await makeResticRepository(repository.path, { version })
+    return repository
   }
 
   /** What restic prints. Throws with what it complains of when it exits with anything but 0. */
@@ -60,7 +65,7 @@ export class ResticRepository implements Disposable {
   }
 
   #environment(timeZone: string): NodeJS.ProcessEnv {
-    return { ...process.env, RESTIC_PASSWORD: PASSWORD, RESTIC_PROGRESS_FPS: '0.001', TZ: timeZone }
+    return { ...process.env, RESTIC_PASSWORD: PASSWORD.toString(), RESTIC_PROGRESS_FPS: '0.001', TZ: timeZone }
   }
 
   get masterKey(): MasterKey {

@@ -130,8 +130,8 @@ test('a snapshot with flipped bytes is either read or CORRUPT', () => {
 
 describe('snapshots that restic has written', { skip: withoutRestic }, () => {
   for (const version of [1, 2] as const) {
-    test(`in version ${version} are written the same after reading`, () => {
-      using repository = new ResticRepository(version)
+    test(`in version ${version} are written the same after reading`, async () => {
+      using repository = await ResticRepository.make(version)
       const backup = (...args: string[]) =>
         repository.run(['backup', ...args], { cwd: import.meta.dirname, timeZone: 'Asia/Kolkata' })
       backup(

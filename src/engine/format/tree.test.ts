@@ -294,8 +294,8 @@ describe('a folder of odd nodes that restic has backed up', { skip: withoutResti
   let repository: ResticRepository
   const { TZ } = process.env
 
-  before(() => {
-    repository = new ResticRepository()
+  before(async () => {
+    repository = await ResticRepository.make()
     makeOddNodes(odd)
   })
 

@@ -581,7 +581,7 @@ describe('locks of real restic and ours', { skip: withoutRestic() }, () => {
     using folder = temporaryFolder()
     const repository = await localRepository(folder.path)
     await using _ = await acquireLock(repository)
-    const options = { repository: folder.path, password: PASSWORD }
+    const options = { repository: folder.path, password: PASSWORD, lock: true } as const
     assert.equal(runRestic(['snapshots'], options).status, 0)
     const { status, stderr } = runRestic(['check'], options)
     assert.equal(status, LOCKED)
@@ -592,7 +592,7 @@ describe('locks of real restic and ours', { skip: withoutRestic() }, () => {
     using folder = temporaryFolder()
     const repository = await localRepository(folder.path)
     const lock = await acquireLock(repository, { exclusive: true })
-    const options = { repository: folder.path, password: PASSWORD }
+    const options = { repository: folder.path, password: PASSWORD, lock: true } as const
     assert.equal(runRestic(['snapshots'], options).status, LOCKED)
     await lock.release()
     assert.equal(runRestic(['check'], options).status, 0)
