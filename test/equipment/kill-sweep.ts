@@ -49,7 +49,7 @@ export async function killSweep(t: TestContext, sweep: KillSweep): Promise<void>
   using own = temporaryFolder({ inMemory: true })
   const pristine = join(own.path, 'pristine')
   copyFolder(sweep.folder, pristine)
-  using programs = new Programs(join(own.path, 'compile-cache'))
+  using programs = new Programs()
 
   const { ending = 'SIGKILL' } = sweep
   const { said } = await programs.run({ ...sweep, ending, due: 0, milliseconds: 0 })
@@ -120,12 +120,7 @@ interface Ended {
 
 /** Starts the next process while the last one is judged: most of its life is loading. */
 class Programs implements Disposable {
-  readonly #compileCache: string
   #next: { readonly child: ChildProcess; readonly ready: Promise<unknown>; said: string } | undefined
-
-  constructor(compileCache: string) {
-    this.#compileCache = compileCache
-  }
 
   async run({ operation, details, due, milliseconds, ending }: KillOrder): Promise<Ended> {
     const program = this.#next ?? this.#start()
@@ -144,7 +139,6 @@ class Programs implements Disposable {
     const program = join(import.meta.dirname, 'killable-program.ts')
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--import', hook, program], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_COMPILE_CACHE: this.#compileCache },
     })
     const line = once(createInterface(child.stdout!), 'line')
     const started = { child, ready: Promise.race([line, once(child, 'close')]), said: '' }
