@@ -4,7 +4,7 @@ import { readReference } from '../../application/config/reference.ts'
 import { hasProgram, installCommand } from '../../application/host/requirements.ts'
 import { readJournal } from '../../application/journal/journal.ts'
 import { MAILER_FOLDERS } from '../../application/notify/deliver.ts'
-import { parseAddress } from '../../application/notify/post.ts'
+import { parseAddress, TRUST_HINT } from '../../application/notify/post.ts'
 import { CodedError } from '../../engine/error.ts'
 import { journalOf } from '../journal/journal-of.ts'
 import { channelName, readChannelState } from '../notify/channel-state.ts'
@@ -76,7 +76,8 @@ function deliveryFindings(channel: NotifyChannel, context: DoctorContext): Found
   const problem = lastProblem(channel, context)
   if (problem === undefined) return []
   const { severity, message } = deliveryFinding({ channel: channelName(channel), problem, hint: undefined })
-  const remedy = edit(`see that it takes messages again, then: ${holdfast(context, 'notify test')}`)
+  const first = /signed by nobody/.test(problem) ? TRUST_HINT : 'see that it takes messages again'
+  const remedy = edit(`${first}, then: ${holdfast(context, 'notify test')}`)
   return [{ severity, code: 'notify-failed', message, remedy }]
 }
 
