@@ -68,6 +68,8 @@ export const manifestSchema = z.object({
       ),
       files: z.number(),
       bytes: z.number(),
+      /** Folders that must be there before it can be started, in the backup or not. Absent: nothing is known. */
+      needs: z.array(absolutePath).optional(),
       outcome: z.enum(['succeeded', 'incomplete']),
     }),
   ),

@@ -57,6 +57,8 @@ export async function capturePm2(
   const hostRoot = options.hostRoot ?? '/'
   const targets: Buffer[] = []
   const secrets: Buffer[] = []
+  const needs: string[] = []
+  let areNeedsKnown = true
   const findings: Finding[] = []
   const find = (severity: Finding['severity'], code: string, message: string, path: string, hint: string): void => {
     findings.push({ severity, code, message, component: component.name, path, hint })
@@ -73,7 +75,8 @@ export async function capturePm2(
     }
     for (const link of chain.slice(0, -1)) targets.push(Buffer.from(link))
     try {
-      const { secretVariables } = await loadEcosystem(file, options.signal)
+      const { apps, secretVariables } = await loadEcosystem(file, options.signal)
+      needs.push(...foldersOfApps(apps))
       ;(secretVariables.length > 0 ? secrets : targets).push(Buffer.from(file))
       if (secretVariables.length > 0) {
         const message = `${file} holds ${secretVariables.join(', ')}: it is sealed with the secrets`
@@ -89,11 +92,17 @@ export async function capturePm2(
       options.signal?.throwIfAborted()
       if (!(error instanceof ApplicationError)) throw error
       targets.push(Buffer.from(file))
+      areNeedsKnown = false
       const hint = 'The file is stored as it is; see that it holds no secrets, and that pm2 can start it'
       find('warning', 'pm2-file-not-loaded', error.message, file, hint)
     }
   }
-  return plainCapture({ targets, secrets, findings })
+  return plainCapture({ targets, secrets, ...(areNeedsKnown ? { needs } : {}), findings })
+}
+
+/** Absolute paths of the folders that must be there before the apps start: they work in them, or log into them. */
+export function foldersOfApps(apps: readonly Pm2App[]): readonly string[] {
+  return apps.flatMap(({ cwd, logFiles }) => [cwd, ...logFiles.map((file) => dirname(file))])
 }
 
 async function loadEcosystem(file: string, signal: AbortSignal | undefined): Promise<Ecosystem> {

@@ -5,7 +5,7 @@ import type { Capture } from '../sources/capture.ts'
 import { plainCapture } from '../sources/plain-capture.ts'
 import { isSecretVariable } from '../sources/secret-variable.ts'
 import { followLinks, isWithin, onHost } from './host-path.ts'
-import { parseUnitFile, splitWords, type UnitSetting, valuesOf } from './unit-file.ts'
+import { foldersOfUnit, parseUnitFile, splitWords, type UnitSetting, valuesOf } from './unit-file.ts'
 
 /** systemd.unit(5), without `/run`: what lies there does not survive a boot. First one wins. */
 const UNIT_DIRECTORIES = [
@@ -72,6 +72,7 @@ export async function captureSystemd(
   const covers = options.covers ?? (() => false)
   const targets: Buffer[] = []
   const secrets: Buffer[] = []
+  const needs: string[] = []
   const findings: Finding[] = []
   const find = (severity: Finding['severity'], code: string, message: string, path: string, hint?: string): void => {
     findings.push({ severity, code, message, component: component.name, path, ...(hint === undefined ? {} : { hint }) })
@@ -111,6 +112,7 @@ export async function captureSystemd(
       }
     }
     for (const link of await linksTo(unit, chain, hostRoot)) targets.push(Buffer.from(link))
+    needs.push(...foldersOfUnit(settings))
 
     for (const named of [...environmentFiles(settings), ...credentials(settings)]) {
       const expanded = expand(named.path, unit.name)
@@ -131,7 +133,7 @@ export async function captureSystemd(
       }
     }
   }
-  return plainCapture({ targets, secrets, findings })
+  return plainCapture({ targets, secrets, needs, findings })
 }
 
 interface UnitFile {

@@ -1,3 +1,5 @@
+import { dirname, resolve } from 'node:path'
+
 /** One assignment of a unit file, in the order of the file. */
 export interface UnitSetting {
   readonly section: string
@@ -70,4 +72,22 @@ export function splitWords(value: string): readonly string[] {
   }
   if (word !== undefined) words.push(word)
   return words
+}
+
+/**
+ * Absolute paths of the folders that must be there before a service starts: it works in them, may write to them, or its output
+ * goes there. One with a specifier in it, which only systemd can tell, is not among them.
+ */
+export function foldersOfUnit(settings: readonly UnitSetting[]): readonly string[] {
+  const value = (key: string) => valuesOf(settings, 'Service', key)
+  const paths = [...value('ReadWritePaths'), ...value('WorkingDirectory')]
+    .flatMap(splitWords)
+    .map((path) => path.replace(/^[-+]+/, ''))
+  const outputs = [...value('StandardOutput'), ...value('StandardError')].flatMap((output) => {
+    const path = /^(?:file|append|truncate):(.*)$/.exec(output)?.[1]
+    return path === undefined ? [] : [dirname(path)]
+  })
+  return [...paths, ...outputs]
+    .filter((path) => path.startsWith('/') && !path.includes('%'))
+    .map((path) => resolve(path))
 }

@@ -38,5 +38,7 @@ export interface Capture extends AsyncDisposable {
   /** Files that go into the sealed archive, never into the snapshot. */
   readonly secrets: readonly Buffer[]
   readonly databases: readonly DatabaseRecord[]
+  /** Folders that must be there before what was captured can be started, in the backup or not; absent: nothing is known. */
+  readonly needs?: readonly string[]
   readonly findings: readonly Finding[]
 }

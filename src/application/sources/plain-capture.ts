@@ -5,6 +5,7 @@ import type { Capture } from './capture.ts'
 export function plainCapture(parts: {
   readonly targets?: Iterable<Buffer>
   readonly secrets?: Iterable<Buffer>
+  readonly needs?: readonly string[]
   readonly findings?: readonly Finding[]
 }): Capture {
   return {
@@ -12,6 +13,7 @@ export function plainCapture(parts: {
     substitutes: new Map(),
     secrets: distinct(parts.secrets ?? []),
     databases: [],
+    ...(parts.needs === undefined ? {} : { needs: [...new Set(parts.needs)].sort() }),
     findings: parts.findings ?? [],
     async [Symbol.asyncDispose]() {},
   }

@@ -169,6 +169,7 @@ function describeComponent(
     paths,
     files: paths.reduce((sum, { files }) => sum + files, sealed.files),
     bytes: paths.reduce((sum, { bytes }) => sum + bytes, sealed.bytes),
+    ...(capture.needs === undefined ? {} : { needs: [...capture.needs] }),
     outcome: failed ? 'incomplete' : 'succeeded',
   }
 }
