@@ -1,16 +1,18 @@
+import type { FileChanges, ListedChange } from '../operations/recovery/file-changes.ts'
+import type { PredictedPhase, RecoveryPhase } from '../operations/recovery/predict-recovery.ts'
 import { playbookOf } from '../operations/recovery/recover.ts'
 import type { RecoveryPlan } from '../operations/recovery/recovery-plan.ts'
 import type { Relocation } from '../operations/restore/relocation.ts'
 import type { FinishedSummary } from './command.ts'
 import { formatFinding } from './event-printer.ts'
-import { counted, formatBytes, formatDate, formatDuration, formatRelative, shortId } from './format.ts'
+import { counted, formatBytes, formatDate, formatDuration, formatRate, formatRelative, shortId } from './format.ts'
 import type { Style } from './style.ts'
 import { escapeText } from './terminal-text.ts'
 
 export interface RecoveryTextOptions {
   readonly style: Style
   readonly now: Date
-  /** Also each file. */
+  /** Also each file and folder. */
   readonly verbose: boolean
   readonly withFindings: boolean
   readonly width?: number | undefined
@@ -42,6 +44,7 @@ export function recoveryPlanLines(plan: RecoveryPlan, options: RecoveryTextOptio
     ...changeLines(plan, options),
     ...rewriteLines(plan, options),
     ...needLines(plan, style),
+    ...timeLines(plan, options),
     ...(options.withFindings ? findingLines('What is missing on this machine', plan.preflight, style, width) : []),
     ...(options.withFindings ? findingLines('Look at this', plan.findings, style, width) : []),
   ]
@@ -78,33 +81,43 @@ function commandLines({ commands, configFrom }: RecoveryPlan, style: Style): str
   ]
 }
 
-function changeLines(
-  { components, configFile, passwordFile, boot }: RecoveryPlan,
-  { style, verbose }: RecoveryTextOptions,
-) {
+function changeLines({ components, others, commands }: RecoveryPlan, { style, verbose }: RecoveryTextOptions) {
   const lines: string[] = []
   for (const { name, plan, changes } of components) {
     if (plan === undefined || changes === undefined) continue
-    const { created, changed, unchanged, removed } = changes.counts
-    const facts = [
-      ...(created > 0 ? [`${created} created`] : []),
-      ...(changed > 0 ? [`${changed} changed`] : []),
-      ...(removed > 0 ? [`${removed} moved aside`] : []),
-      ...(unchanged > 0 ? [`${unchanged} as they are`] : []),
-    ]
-    lines.push(`  ${style.bold(escapeText(name))}  ${facts.join(', ') || 'nothing'}`)
+    lines.push(`  ${style.bold(escapeText(name))}  ${countsText(changes)}`)
     for (const { path, present, before } of plan.units) {
       const kept = before === undefined ? '' : `, what is there is kept as ${escapeText(before)}`
       lines.push(style.dim(`    ${escapeText(path)}: ${PRESENT[present]}${kept}`))
     }
     const listed = verbose ? changes.list : []
-    for (const { path, change } of listed) lines.push(style.dim(`      ${SIGNS[change]} ${escapeText(path)}`))
+    for (const each of listed) lines.push(style.dim(`      ${SIGNS[each.change]} ${pathText(each)}`))
     if (verbose && changes.leftOut > 0) lines.push(style.dim(`      and ${changes.leftOut} more`))
   }
-  for (const file of [configFile, passwordFile, boot?.file]) {
-    if (file !== undefined) lines.push(`  ${escapeText(file.path)}  ${file.change}`)
-  }
-  return lines.length === 0 ? [] : ['', style.bold('Files'), ...lines]
+  if (others.length > 0) lines.push(`  ${style.bold('besides')}`)
+  for (const each of others) lines.push(`    ${pathText(each)}  ${each.change}`)
+  if (lines.length === 0) return []
+  const isLong = !verbose && components.some(({ changes }) => changes !== undefined && changes.list.length > 0)
+  const notes = [
+    ...(isLong ? ['With -v, each file and folder is listed.'] : []),
+    ...(commands.length > 0 ? ['What the commands write is theirs, and not known beforehand.'] : []),
+  ]
+  return ['', style.bold('Files and folders'), ...lines, ...notes.map((note) => `  ${style.dim(note)}`)]
+}
+
+function countsText({ counts, folderCounts }: FileChanges): string {
+  const words = { created: 'created', changed: 'changed', removed: 'moved aside', unchanged: 'as they are' } as const
+  const facts = (['created', 'changed', 'removed', 'unchanged'] as const).flatMap((change) => {
+    const folders = folderCounts[change] === 0 ? '' : `, ${counted(folderCounts[change], 'folder')}`
+    const amount = counts[change] === 0 ? folders.slice(2) : `${counts[change]}${folders}`
+    return amount === '' ? [] : [`${words[change]}: ${amount}`]
+  })
+  return facts.join('; ') || 'nothing'
+}
+
+/** A folder ends with a slash. */
+function pathText({ path, isFolder }: ListedChange): string {
+  return `${escapeText(path)}${isFolder ? '/' : ''}`
 }
 
 const SIGNS = { created: '+', changed: '~', removed: '-' } as const
@@ -131,17 +144,53 @@ function rewriteLines({ rewrites }: RecoveryPlan, { style }: RecoveryTextOptions
   ]
 }
 
-function needLines({ space, reading, bytes }: RecoveryPlan, style: Style): string[] {
+function needLines({ space }: RecoveryPlan, style: Style): string[] {
   const room = space.map(({ path, needed, free }) => {
     const there = Number.isFinite(free) ? `${formatBytes(free)} free` : 'free space unknown'
     return `  ${formatBytes(needed)} at ${escapeText(path)} (${there})`
   })
-  const duration =
-    reading === undefined
-      ? 'less than a second to read it'
-      : `about ${formatDuration((bytes * reading.milliseconds) / reading.bytes)} to read it, at ${formatBytes((reading.bytes / reading.milliseconds) * 1000)} a second`
-  const time = room.length === 0 ? [] : [`  ${duration}; the commands take their own time`]
-  return room.length === 0 ? [] : ['', style.bold('Needs'), ...room, ...time]
+  return room.length === 0 ? [] : ['', style.bold('Room needed'), ...room]
+}
+
+const PHASES: Readonly<Record<RecoveryPhase, string>> = {
+  restore: 'restore',
+  install: 'install',
+  build: 'build',
+  start: 'start',
+  health: 'health',
+  rest: 'the rest',
+}
+
+function timeLines(
+  { prediction: { phases, milliseconds }, reading }: RecoveryPlan,
+  { style, now }: RecoveryTextOptions,
+) {
+  if (phases.length === 0) return []
+  const unknown = phases.filter(({ basis }) => basis === 'unknown').map(({ phase }) => PHASES[phase])
+  const known = unknown.length < phases.length ? `about ${formatDuration(milliseconds)}` : 'nobody knows'
+  const more =
+    unknown.length === 0 ? '' : unknown.length < phases.length ? `, and what is unknown: ${unknown.join(', ')}` : ''
+  return [
+    '',
+    style.bold('Time needed'),
+    `  ${known}${more}`,
+    ...phases.map(({ phase, milliseconds: each, basis, from }) => {
+      const length = each === undefined ? 'unknown' : formatDuration(each)
+      return style.dim(`    ${PHASES[phase].padEnd(9)} ${length.padEnd(9)} ${basisText(basis, from, reading, now)}`)
+    }),
+  ]
+}
+
+function basisText(
+  basis: PredictedPhase['basis'],
+  from: PredictedPhase['from'],
+  reading: RecoveryPlan['reading'],
+  now: Date,
+): string {
+  if (basis === 'unknown') return 'no drill or recovery has measured it'
+  if (from === undefined) return `estimated: to read it, at ${formatRate(reading!.bytes, reading!.milliseconds)}`
+  const which = `the ${from.by} ${formatRelative(new Date(from.at), now)} on ${escapeText(from.host)}`
+  return basis === 'measured' ? `measured by ${which}` : `estimated by its size from ${which}`
 }
 
 function findingLines(
@@ -179,9 +228,11 @@ export function recoveryPlanJson(plan: RecoveryPlan) {
         return { path, source, present, before, files, bytes, secrets, kept }
       }),
       counts: changes?.counts,
-      changes: changes?.list,
+      folder_counts: changes?.folderCounts,
+      changes: changes?.list.map(listedJson),
       changes_left_out: changes?.leftOut,
     })),
+    besides: plan.others.map((each) => ({ ...listedJson(each), step: each.step })),
     rewrites: plan.rewrites,
     config_file: plan.configFile,
     password_file: plan.passwordFile,
@@ -199,14 +250,23 @@ export function recoveryPlanJson(plan: RecoveryPlan) {
       needed,
       free: Number.isFinite(free) ? free : undefined,
     })),
-    estimated_seconds:
-      plan.reading === undefined
-        ? undefined
-        : Math.ceil((plan.bytes * plan.reading.milliseconds) / plan.reading.bytes / 1000),
+    estimated_seconds: Math.ceil(plan.prediction.milliseconds / 1000),
+    time_needed: plan.prediction.phases.map(({ phase, milliseconds, basis, from }) => ({
+      phase,
+      milliseconds,
+      basis,
+      measured_by: from?.by,
+      measured_at: from?.at,
+      measured_on: from?.host,
+    })),
     steps: plan.steps.map(({ id, title, detail, state }) => ({ step: id, title, detail, state })),
     preflight: plan.preflight,
     findings: plan.findings,
   }
+}
+
+function listedJson({ path, change, isFolder }: ListedChange) {
+  return { path, change, folder: isFolder }
 }
 
 export function recoveredLines(summary: FinishedSummary): string[] {

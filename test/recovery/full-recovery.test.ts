@@ -48,6 +48,11 @@ async function loseServer(name: string, server: ExampleServer, publicKey?: strin
   await using host = await bareHost({ [REPOSITORY]: repository })
   if (publicKey !== undefined) host.run('gpg --batch --quiet --import', { input: publicKey })
   setUpExample(host, server)
+  if (server.manager === 'pm2') {
+    // An operator may well have the unit of pm2 backed up with the application's own.
+    host.must(`pm2 startup systemd -u devrel --hp /home/devrel && runuser -u devrel -- pm2 save --silent
+      sed -i 's/systemd: .*/systemd: [devrel-integration.service, pm2-devrel.service]/' ${ROOT}/holdfast.yaml`)
+  }
   host.must(`cd ${ROOT} && holdfast backup --quiet && holdfast key escrow --quiet`)
   const committed = lastCommitted(host)
   host.must(`cd ${ROOT} && holdfast backup --quiet`)
@@ -112,9 +117,11 @@ describe('a whole server, from the repository, its password and the key alone', 
     assert.equal(host.run(`ls ${ROOT}`).status, 2, 'nothing was changed')
 
     host.must('gpg --batch --quiet --import key.asc')
+    const before = entriesOf(host)
     const recovered = host.run(`${RECOVER} --yes --create-user --json`)
     assert.equal(recovered.status, 0, recovered.stderr + recovered.stdout)
     t.diagnostic(timesOf('systemd', recovered.stdout))
+    expectPlanned(recovered.stdout, before, entriesOf(host))
     assert.equal(host.must('systemctl is-enabled devrel-integration').trim(), 'enabled')
     assert.equal(host.must('systemctl is-active devrel-integration').trim(), 'active')
     host.must('nginx -t -q')
@@ -154,6 +161,7 @@ describe('a whole server, from the repository, its password and the key alone', 
         "+ env: { NODE_ENV: 'development', PORT: 3100 },",
         'pm2 save; pm2 startup systemd -u app2 --hp /home/app2',
         '/etc/systemd/system/pm2-app2.service  created',
+        'pm2-devrel.service is not brought back',
       ],
     },
   ]) {
@@ -178,8 +186,10 @@ describe('a whole server, from the repository, its password and the key alone', 
         assert.ok(dry.stdout.includes(line), `the plan does not show ${line}:\n${dry.stdout}`)
       }
       assert.match(dry.stdout, /config\/bot\.json names what is different here and stays as it is/)
+      const before = entriesOf(host)
       const recovered = host.run(`${recover} ${map} --create-user --yes --json`)
       assert.equal(recovered.status, 0, recovered.stderr + recovered.stdout)
+      expectPlanned(recovered.stdout, before, entriesOf(host))
       t.diagnostic(timesOf(`${manager}, moved`, recovered.stdout))
       assert.equal((JSON.parse(askNginx(host, '/health')) as { status: string }).status, 'healthy')
       assert.equal(rowsUpTo(host, lost.committed, '/srv/app2'), lost.committed)
@@ -195,7 +205,10 @@ describe('a whole server, from the repository, its password and the key alone', 
       host.must('ss -Hltn sport = :3100 | grep -q 3100 && ! ss -Hltn sport = :3000 | grep -q 3000')
       assert.equal(host.must("ps -eo user=,args= | grep '[s]rc/server.js' | cut -d' ' -f1").trim(), 'app2')
       host.must('cd /srv/app2 && holdfast verify --quiet')
-      if (manager === 'pm2') await expectBackAfterBoot(host, 3100)
+      if (manager === 'pm2') {
+        assert.equal(pm2Units(host), '/etc/systemd/system/pm2-app2.service\n')
+        await expectBackAfterBoot(host, 3100)
+      }
     })
   }
 
@@ -238,6 +251,7 @@ describe('a whole server, from the repository, its password and the key alone', 
     await using host = await freshHost(byPm2)
     const recover = `${RECOVER} --identity identity --yes --json`
     host.must(`${recover} --create-user`)
+    assert.equal(pm2Units(host), '/etc/systemd/system/pm2-devrel.service\n')
     const marked = host.must(`touch ${ROOT}/config/mine && stat -c %i ${ROOT}/config ${ROOT}/data/auth.db`)
     const boot = 'systemctl is-enabled pm2-devrel && sha256sum /home/devrel/.pm2/dump.pm2'
     const atBoot = host.must(boot)
@@ -268,6 +282,50 @@ describe('a whole server, from the repository, its password and the key alone', 
     assert.equal(host.must('cat /home/devrel/.pm2/dump.pm2').trim(), '[]', 'nor will it after a boot')
   })
 })
+
+/** Units that have pm2 bring back what it had saved. */
+function pm2Units(host: BareHost): string {
+  return host.must('grep -rls resurrect /etc/systemd/system --include=*.service || true')
+}
+
+/** Where a recovery has something to do, apart from what the application and pm2 write while they run. */
+function entriesOf(host: BareHost): ReadonlySet<string> {
+  const runtime = '/logs/|/data/auth\\.db-|/\\.pm2/|/\\.npm|/systemd/system/.*\\.wants$'
+  return new Set(
+    host.must(`find /etc /home /opt /srv /var/lib/holdfast -printf '%p\\n' | grep -Ev '${runtime}'`).trim().split('\n'),
+  )
+}
+
+interface PlanMessage {
+  readonly components: readonly {
+    readonly changes: readonly Change[]
+    readonly units: readonly { readonly before?: string }[]
+  }[]
+  readonly besides: readonly Change[]
+}
+
+interface Change {
+  readonly path: string
+  readonly change: string
+}
+
+/** All that is new on the host, and nothing else, stood in the plan as created. */
+function expectPlanned(output: string, before: ReadonlySet<string>, after: ReadonlySet<string>): void {
+  const plan = eventsOf(output).find((event) => event.message_type === 'plan') as unknown as PlanMessage
+  const changes = [...plan.components.flatMap((component) => component.changes), ...plan.besides]
+  const created = new Set(changes.filter(({ change }) => change === 'created').map(({ path }) => path))
+  const isNew = [...after].filter((path) => !before.has(path))
+  assert.deepEqual(
+    isNew.filter((path) => !created.has(path)),
+    [],
+    'made without a word in the plan',
+  )
+  assert.deepEqual(
+    [...created].filter((path) => !after.has(path) && !/\/(logs|\.pm2)\//.test(path)),
+    [],
+    'in the plan, and not made',
+  )
+}
 
 /** Nobody logs in to start it. */
 async function expectBackAfterBoot(host: BareHost, port: number): Promise<void> {

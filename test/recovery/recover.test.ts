@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -7,6 +8,7 @@ import { test } from 'node:test'
 import type { OperationEvent } from '../../src/operations/event.ts'
 import type { Manifest } from '../../src/operations/manifest.ts'
 import { planRecover, type RecoverOptions, recover } from '../../src/operations/recovery/recover.ts'
+import type { RecoveryPlan } from '../../src/operations/recovery/recovery-plan.ts'
 import type { StepRecord } from '../../src/operations/steps/step-record.ts'
 import { describeTree } from '../equipment/describe-tree.ts'
 import {
@@ -89,9 +91,9 @@ test('a plan says all and changes nothing: what is created, changed and moved as
     ],
   )
   assert.deepEqual(plan.components[0]?.changes?.list, [
-    { path: app.at('config/a'), change: 'created' },
-    { path: app.at('config/b'), change: 'changed' },
-    { path: app.at('config/mine'), change: 'removed' },
+    { path: app.at('config/a'), change: 'created', isFolder: false },
+    { path: app.at('config/b'), change: 'changed', isFolder: false },
+    { path: app.at('config/mine'), change: 'removed', isFolder: false },
   ])
   assert.deepEqual(plan.commands, [
     { what: 'install', command: 'npm ci', user: 'root' },
@@ -101,6 +103,139 @@ test('a plan says all and changes nothing: what is created, changed and moved as
   assert.equal(declined.outcome, 'declined')
   assert.deepEqual(treeOf(app), before)
   assert.deepEqual(JSON.parse(JSON.stringify(plan)), JSON.parse(JSON.stringify(plan)), 'it is plain data')
+})
+
+/** What a plan says of files and folders, and what happened to them, as sorted lines: `created /path`. */
+const saidIn = (plan: RecoveryPlan): string[] => {
+  const listed = [...plan.components.flatMap(({ changes }) => changes?.list ?? []), ...plan.others]
+  const units = plan.components.flatMap(({ plan: inPlace }) => inPlace?.units ?? [])
+  const kept = units.flatMap(({ before, present }) => (before ? [`${before}${present === 'folder' ? '/' : ''}`] : []))
+  return [
+    ...listed.map(({ path, change, isFolder }) => `${change} ${path}${isFolder ? '/' : ''}`),
+    ...kept.map((path) => `created ${path}`),
+  ].sort()
+}
+
+function happenedTo(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>, base: string): string[] {
+  const shown = (path: string, line: string) => `${join(base, path)}${/^mode 40/.test(line) ? '/' : ''}`
+  // Of a folder the time tells only what happened in it.
+  const content = (line: string) => (/^mode 40/.test(line) ? line.replace(/ mtime \d+/, '') : line)
+  return [
+    ...[...after].flatMap(([path, line]) => {
+      const was = before.get(path)
+      if (was === undefined) return [`created ${shown(path, line)}`]
+      return content(was) === content(line) ? [] : [`changed ${shown(path, line)}`]
+    }),
+    ...[...before].flatMap(([path, line]) => (after.has(path) ? [] : [`removed ${shown(path, line)}`])),
+  ].sort()
+}
+
+test('a plan names every file and folder that is created, changed or removed, and the recovery does just that', async () => {
+  using app = await protectedApplication({
+    code: 'code',
+    config: 'config',
+    secrets: 'secrets',
+    pm2: 'ecosystem.config.js',
+  })
+  const identity = await app.makeAgeIdentity()
+  app.put(
+    'ecosystem.config.js',
+    `const folder = 'logs'; module.exports = { apps: [{ name: 'shop', script: 'x.js', out_file: folder + '/deep/out.log' }] }`,
+  )
+  app.put('code/lib/main.js', '1')
+  app.put('code/run.sh', '1', 0o755)
+  app.put('config/a', '1')
+  app.put('config/sub/b', '1')
+  app.put('secrets/keys/.env', 'TOKEN=x', 0o600)
+  await app.backUp({ seal: [identity.recipient], ...withService({ start: 'true' }) })
+  const options = { identities: [identity.file] }
+  // Nothing below what is kept aside, in the repository and beside the journal is the recovery's own doing.
+  const look = () =>
+    describeTree(app.base, {
+      without: (path) => /^repository|^identity|journal\.db-|\.before-[^/]*\//.test(path),
+      linkCounts: false,
+    })
+  const states: Record<string, () => void> = {
+    'with nothing there': () => {
+      for (const name of ['opt', 'state', 'log', 'work', 'etc']) {
+        rmSync(join(app.base, name), { recursive: true, force: true })
+      }
+    },
+    'onto what is there': () => {
+      rmSync(app.at('code/lib'), { recursive: true })
+      rmSync(app.at('logs'), { recursive: true })
+      app.put('code/new/deep/file', 'new')
+      chmodSync(app.at('code/run.sh'), 0o700)
+      chmodSync(app.at('config/sub'), 0o700)
+      rmSync(app.at('config/a'))
+      app.put('config/a/now-a-folder', 'x')
+      writeFileSync(join(app.base, 'etc/holdfast.yaml'), 'another')
+    },
+    'onto the same': () => {
+      rmSync(join(app.base, 'state'), { recursive: true })
+    },
+  }
+  for (const [how, prepare] of Object.entries(states)) {
+    prepare()
+    const before = look()
+    const plan = await planRecover(app.access, { ...usual, ...options })
+    assert.deepEqual(happenedTo(before, look(), app.base), [], `${how}: a plan changes nothing`)
+    let said: string[] = []
+    const report = await recoverFrom(app, {
+      ...options,
+      anew: true,
+      confirm: async (shown) => {
+        said = saidIn(shown)
+        return true
+      },
+    })
+    assert.equal(report.outcome, 'succeeded')
+    const after = look()
+    // What is in a seal is not known beforehand, so the plan says that it changes.
+    const sealed = said.filter((line) => /^changed \S+\/secrets\//.test(line))
+    const happened = new Set([...happenedTo(before, after, app.base), ...sealed])
+    assert.deepEqual(said, [...happened].sort(), how)
+    assert.ok(existsSync(app.at('logs/deep')), how)
+    const stamps = (lines: readonly string[]) =>
+      lines.map((line) => line.replaceAll(/\.before-\d{8}-\d{6}/g, '.before-TIME'))
+    assert.deepEqual(stamps(saidIn(plan)), stamps(said), `${how}: a dry run says the same`)
+  }
+})
+
+test('a plan says how long it will take: measured, estimated, and what nobody knows', async () => {
+  using app = await protectedApplication()
+  app.put('config/a', '1')
+  app.put('data/x', randomBytes(200_000))
+  const service = withService({ install: 'sleep 0.2', build: 'true', start: 'true' })
+  await app.backUp(service)
+  const phasesOf = ({ prediction }: RecoveryPlan) =>
+    Object.fromEntries(prediction.phases.map(({ phase, basis, from }) => [phase, `${basis} ${from?.by}`]))
+  assert.deepEqual(phasesOf(await planRecover(app.access, usual)), {
+    restore: 'estimated undefined',
+    install: 'unknown undefined',
+    build: 'unknown undefined',
+    start: 'unknown undefined',
+    health: 'unknown undefined',
+    rest: 'unknown undefined',
+  })
+  const measured = {
+    restore: 'measured recovery',
+    install: 'measured recovery',
+    build: 'measured recovery',
+    start: 'measured recovery',
+    health: 'measured recovery',
+    rest: 'measured recovery',
+  }
+  await recoverFrom(app)
+  const known = await planRecover(app.access, usual)
+  assert.ok(known.prediction.milliseconds >= 200, `${known.prediction.milliseconds} ms`)
+  assert.deepEqual(phasesOf(known), measured)
+  // On a machine where nothing is left, the snapshot knows.
+  await app.backUp(service)
+  for (const name of ['opt', 'state']) rmSync(join(app.base, name), { recursive: true })
+  assert.deepEqual(phasesOf(await planRecover(app.access, usual)), measured)
+  const none = await planRecover(app.access, { ...usual, start: false })
+  assert.deepEqual(Object.keys(phasesOf(none)), ['restore', 'install', 'build', 'rest'])
 })
 
 test('what is missing is refused before anything is changed: a program, a port, a user, the key', async () => {

@@ -34,13 +34,21 @@ export async function findPm2Unit({ user, pm2Home }: Pm2Owner, folder = UNITS): 
       if (['ENOENT', 'EISDIR', 'EACCES', 'ELOOP'].includes(error.code ?? '')) return undefined // a link to nowhere, say
       throw error
     })
-    const settings = text === undefined ? [] : parseUnitFile(text)
-    const value = (key: string) => valuesOf(settings, 'Service', key)
-    const resurrects = value('ExecStart').some((command) => splitWords(command).includes('resurrect'))
-    const isTheirs = (value('User').at(-1) ?? 'root') === user
-    if (resurrects && isTheirs && value('Environment').flatMap(splitWords).includes(`PM2_HOME=${pm2Home}`)) return name
+    const found = text === undefined ? undefined : pm2OwnerIn(text)
+    if (found?.user === user && found.pm2Home === pm2Home) return name
   }
   return undefined
+}
+
+/** Whose list a unit has pm2 bring back at boot; undefined for a unit that does something else. */
+export function pm2OwnerIn(text: string): { readonly user: string; readonly pm2Home: string | undefined } | undefined {
+  const settings = parseUnitFile(text)
+  const value = (key: string) => valuesOf(settings, 'Service', key)
+  if (!value('ExecStart').some((command) => splitWords(command).includes('resurrect'))) return undefined
+  const home = value('Environment')
+    .flatMap(splitWords)
+    .findLast((word) => word.startsWith('PM2_HOME='))
+  return { user: value('User').at(-1) ?? 'root', pm2Home: home?.slice('PM2_HOME='.length) }
 }
 
 /** Makes the unit that `pm2 startup` makes, and has it start at boot. Rejects with `SERVICE`, `TOOL_MISSING`. */
@@ -56,26 +64,26 @@ export async function makePm2Unit(owner: Pm2Owner, signal?: AbortSignal): Promis
   }
 }
 
-/** The file in which pm2 keeps what it is to bring back at boot. */
-export function pm2ListFile(options: Pick<ServiceOptions, 'account'>): string {
-  return join(pm2Home(options), 'dump.pm2')
+/** The file in its home in which pm2 keeps what it is to bring back at boot. */
+export function pm2ListFile(home: string): string {
+  return join(home, 'dump.pm2')
 }
 
 /** pm2 notes what it has in its list now as what it is to bring back, also when that is nothing. Rejects with `SERVICE`, `TOOL_MISSING`. */
 export async function savePm2List({ account, signal }: ServiceOptions): Promise<void> {
-  const file = pm2ListFile({ account })
+  const file = pm2ListFile(pm2Home({ account }))
   await runAs({ account, signal }, 'pm2', ['save', '--force', '--silent'])
   await runAs({ account, signal }, 'sync', ['--', file, dirname(file)])
 }
 
 /** Copies the list beside itself, with its owner's rights: the folder is theirs, so a link in it leads us nowhere. */
 export async function copyPm2List(options: ServiceOptions, to: string): Promise<void> {
-  await runAs(options, 'cp', ['-p', '--', pm2ListFile(options), to])
+  await runAs(options, 'cp', ['-p', '--', pm2ListFile(pm2Home(options)), to])
 }
 
 /** Puts the copy back, unless an earlier attempt has; null: there was no list. */
 export async function putBackPm2List(options: ServiceOptions, copy: string | null): Promise<void> {
-  const file = pm2ListFile(options)
+  const file = pm2ListFile(pm2Home(options))
   if (copy === null) await runAs(options, 'rm', ['-f', '--', file])
   else if (await isThere(copy)) await runAs(options, 'mv', ['-f', '--', copy, file])
 }

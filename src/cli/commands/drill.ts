@@ -23,7 +23,7 @@ export const drillCommand: CommandModule = {
         'Restores a snapshot into a private folder, reads everything again, opens its databases and seals, and then starts the application from what was restored: at its own paths and on its own port, but in a place of its own (Linux namespaces, as root), where it sees the restored files and nothing that it writes or sends reaches the live system. There it is asked for its health, its log and its metrics, and your own checks (`drill.checks` of the config) are run. Every phase is timed and held against the promised time (`objectives.rto`).\n\n' +
         'Without a snapshot one is taken by chance, of the age that the config says (`drill.pick`; 14 to 21 days). Where no place of its own can be made, all but the start is done, and the report says so.\n\n' +
         'The report (Markdown, HTML, JSON; signed where the config names a key) lies in state-dir/drills.\n\n' +
-        'With --json: finding objects, then a summary with snapshot_id, proof_level, checks_passed, checks_failed, checks_skipped, phases, predicted_recovery_ms, objective_ms, next_test_due, reports.',
+        'With --json: finding objects, then a summary with snapshot_id, proof_level, checks_passed, checks_failed, checks_skipped, phases, predicted_recovery_ms, not_predicted, objective_ms, next_test_due, reports.',
       arguments: { snapshot: SNAPSHOT_ARGUMENT },
       examples: [
         { run: 'holdfast drill', does: 'A snapshot by chance, of the configured age' },
@@ -97,6 +97,7 @@ function summarise(summary: FinishedSummary): string[] {
     proof_level,
     phases = [],
     predicted_recovery_ms,
+    not_predicted = [],
     objective_ms,
     next_test_due,
     reports = [],
@@ -106,19 +107,21 @@ function summarise(summary: FinishedSummary): string[] {
     proof_level: string
     phases?: readonly { phase: string; milliseconds: number }[]
     predicted_recovery_ms?: number
+    not_predicted?: readonly string[]
     objective_ms?: number
     next_test_due?: string
     reports?: readonly string[]
   }
   const seconds = (milliseconds: number) => formatDuration(milliseconds)
   const promised = objective_ms === undefined ? '' : `, promised ${seconds(objective_ms)}`
+  const more = not_predicted.length === 0 ? '' : ` and what was not measured (${not_predicted.join(', ')})`
   return [
     `Snapshot   ${shortId(snapshot_id)} of ${formatDate(new Date(snapshot_time))}`,
     `Proven     ${proof_level}`,
     `Phases     ${phases.map(({ phase, milliseconds }) => `${phase} ${seconds(milliseconds)}`).join(', ')}`,
     ...(predicted_recovery_ms === undefined
       ? []
-      : [`Recovery   would take ${seconds(predicted_recovery_ms)}${promised}`]),
+      : [`Recovery   would take ${seconds(predicted_recovery_ms)}${more}${promised}`]),
     `Next due   ${next_test_due ?? 'no drills are configured'}`,
     ...reports.filter((path) => path.endsWith('.html')).map((path) => `Report     ${path}`),
   ]

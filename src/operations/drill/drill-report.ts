@@ -38,7 +38,14 @@ export interface DrillReport {
   readonly files: number
   readonly bytes: number
   /** A whole recovery of the newest snapshot, from what was measured. Undefined when nothing was restored. */
-  readonly predicted: { readonly milliseconds: number; readonly bytes: number } | undefined
+  readonly predicted:
+    | {
+        readonly milliseconds: number
+        readonly bytes: number
+        /** What comes on top: parts of it that were not measured. */
+        readonly unknown: readonly string[]
+      }
+    | undefined
   /** The promised time of a recovery, milliseconds. */
   readonly objective: number | undefined
   /** Undefined where no drills are configured. */

@@ -120,9 +120,15 @@ function timeRows({ phases, start, end, predicted, objective }: DrillReport): st
     ['Start', moment(start)],
     ['End', moment(end)],
     ['Total', spell(end.getTime() - start.getTime())],
-    ...(predicted === undefined ? [] : [['A whole recovery, predicted', spell(predicted.milliseconds)]]),
+    ...(predicted === undefined
+      ? []
+      : [['A whole recovery, predicted', `${spell(predicted.milliseconds)}${without(predicted.unknown)}`]]),
     ...(objective === undefined ? [] : [['Promised (RTO)', spell(objective)]]),
   ]
+}
+
+function without(unknown: readonly string[]): string {
+  return unknown.length === 0 ? '' : `, without ${unknown.join(', ')}: not measured`
 }
 
 function levelText(level: DrillReport['level']): string {

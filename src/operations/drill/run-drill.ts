@@ -15,6 +15,8 @@ import { inspectSnapshot } from '../backup/inspect-snapshot.ts'
 import { OperationError } from '../error.ts'
 import type { Observer } from '../event.ts'
 import type { Manifest } from '../manifest.ts'
+import { drillPhases } from '../recovery/measured-runs.ts'
+import { type MeasuredRun, predictRecovery, type RecoveryPhase } from '../recovery/predict-recovery.ts'
 import { countFindings, restoreChosen } from '../restore/restore-to-target.ts'
 import { type ChosenSnapshot, chooseSnapshot, refuseDamagedManifest } from '../restore/snapshot-choice.ts'
 import { runOperation } from '../run-operation.ts'
@@ -85,7 +87,12 @@ export async function runDrill(access: RepositoryAccess, options: DrillOptions):
             files_restored: result.files,
             bytes_restored: result.bytes,
             phases: result.phases,
-            ...(result.predicted === undefined ? {} : { predicted_recovery_ms: result.predicted.milliseconds }),
+            ...(result.predicted === undefined
+              ? {}
+              : {
+                  predicted_recovery_ms: result.predicted.milliseconds,
+                  not_predicted: result.predicted.unknown,
+                }),
             ...(result.objective === undefined ? {} : { objective_ms: result.objective }),
             ...(result.nextDue === undefined ? {} : { next_test_due: result.nextDue.toISOString().slice(0, 10) }),
             reports: result.reports,
@@ -351,7 +358,13 @@ class DrillRun {
       level,
       files: restored?.files ?? 0,
       bytes: restored?.bytes ?? 0,
-      predicted: restored && predictRecovery(this.#phases, restored.bytes, newest),
+      predicted:
+        restored &&
+        predict(
+          { by: 'drill', at: start, host: hostname(), bytes: restored.bytes, phases: drillPhases(this.#phases) },
+          newest,
+          config,
+        ),
       objective,
       nextDue: config.drill && after(end, config.drill.every),
     }
@@ -471,19 +484,21 @@ function manifestOf({ manifest, stored }: ChosenSnapshot): Manifest {
 }
 
 /**
- * How long a whole recovery of the newest snapshot would take on a machine like this: what was measured, the restore in
- * proportion to its size. Getting a server and noticing that one is needed come on top.
+ * How long a whole recovery of the newest snapshot would take on a machine like this, by what was measured. Getting a server and
+ * noticing that one is needed come on top.
  */
-export function predictRecovery(
-  phases: readonly DrillPhase[],
-  restored: number,
-  newest: number,
-): { readonly milliseconds: number; readonly bytes: number } {
-  const sum = phases.reduce((total, { phase, milliseconds }) => {
-    if (!RECOVERY_PHASES.has(phase)) return total
-    return total + (phase === 'restore' && restored > 0 ? milliseconds * Math.max(1, newest / restored) : milliseconds)
-  }, 0)
-  return { milliseconds: Math.round(sum), bytes: newest }
+function predict(run: MeasuredRun, newest: number, { service }: Config): DrillReport['predicted'] {
+  const wanted: RecoveryPhase[] = ['restore']
+  if (service?.install !== undefined) wanted.push('install')
+  if (service?.build !== undefined) wanted.push('build')
+  if (service !== undefined) wanted.push('start', 'health')
+  const bytes = Math.max(newest, run.bytes)
+  const { milliseconds, phases } = predictRecovery({
+    phases: new Set(wanted),
+    bytes,
+    runs: [run],
+    reading: undefined,
+  })
+  const unknown = phases.filter(({ basis }) => basis === 'unknown').map(({ phase }) => phase)
+  return { milliseconds, bytes, unknown }
 }
-
-const RECOVERY_PHASES: ReadonlySet<string> = new Set(['restore', 'verify', 'install', 'build', 'start', 'health'])

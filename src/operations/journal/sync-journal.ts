@@ -1,18 +1,15 @@
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Finding } from '../../application/finding.ts'
-import { type Journal, readJournal } from '../../application/journal/journal.ts'
+import type { Journal } from '../../application/journal/journal.ts'
 import type { RunRecord } from '../../application/journal/journal-record.ts'
 import { isProofLevel } from '../../application/journal/proof-level.ts'
 import { CodedError } from '../../engine/error.ts'
-import { writeFileDurably } from '../../engine/os/write-file-durably.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
 import type { IndexedRepository, Repository } from '../../engine/repository/repository.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
 import { appSnapshots } from '../app-snapshots.ts'
-import { MANIFEST_LIMIT, SELF } from '../manifest.ts'
-import { findNode, readManifest, readWhole } from '../snapshot-files.ts'
-import { JOURNAL } from './journal-of.ts'
+import { readManifest } from '../snapshot-files.ts'
+import { withJournalCopy } from './journal-copy-in-snapshot.ts'
 import { snapshotRecord } from './snapshot-record.ts'
 
 /** Copies of the journal that are read at most: each is whole unless the machine was lost again soon after. */
@@ -105,23 +102,21 @@ async function takeOverCopies(
   let read = 0
   for (const snapshot of stored.toReversed()) {
     if (read >= COPIES_READ) break
-    const file = join(folder, `copy-${read}.db`)
-    try {
-      const node = await findNode(repository, snapshot.snapshot.tree, `/${SELF}/${JOURNAL}`, signal)
-      if (node === undefined) continue
-      read += 1
-      await writeFileDurably(file, await readWhole(repository, node, MANIFEST_LIMIT, signal), { mode: 0o600 })
-      using copy = readJournal(file)
-      if (copy === undefined) continue
+    let isWhole = false
+    const take = (copy: Journal) => {
       runs += adopt(journal, copy, snapshot)
-      if (!copy.lacksPast) break
+      isWhole = !copy.lacksPast
+    }
+    try {
+      const isThere = await withJournalCopy(repository, snapshot, join(folder, `copy-${read}.db`), take, signal)
+      if (isThere) read += 1
+      if (isWhole) break
     } catch (error) {
+      read += 1
       signal.throwIfAborted()
       if (!(error instanceof CodedError)) throw error
       const message = `The copy of the journal in snapshot ${snapshot.id.slice(0, 8)} cannot be used: ${error.message}`
       find({ severity: 'warning', code: 'journal-copy-unusable', message })
-    } finally {
-      for (const suffix of ['', '-wal', '-shm']) await rm(file + suffix, { force: true })
     }
   }
   return runs

@@ -28,12 +28,14 @@ interface BootCircumstances {
   readonly isKnown: boolean
   /** Paths that a component brings back. */
   readonly restored: readonly string[]
+  /** The unit among them that has pm2 bring back this owner's list; undefined: there is none. */
+  readonly restoredUnit: string | undefined
 }
 
 /** How an application under pm2 is to be started at boot; undefined where something else does, or where it is for the operator. */
 export async function planBoot(
   config: Config,
-  { start, isKnown, restored }: BootCircumstances,
+  { start, isKnown, restored, restoredUnit }: BootCircumstances,
 ): Promise<{ readonly boot: PlannedBoot | undefined; readonly findings: readonly Finding[] }> {
   if (config.service?.manager !== 'pm2' || (!start && !isKnown)) return { boot: undefined, findings: [] }
   const owner = pm2OwnerOf(config)
@@ -42,7 +44,7 @@ export async function planBoot(
     return { boot: { starts: false, unit, command: undefined, file: undefined }, findings: [] }
   }
   if (process.geteuid?.() !== 0 || !(await isSystemdRunning())) return { boot: undefined, findings: [notAtBoot(owner)] }
-  const unit = await findPm2Unit(owner)
+  const unit = restoredUnit ?? (await findPm2Unit(owner))
   if (unit !== undefined) return { boot: { starts: true, unit, command: undefined, file: undefined }, findings: [] }
   const { name, path, command } = pm2UnitOf(owner)
   const isThere = restored.includes(path) || (await presence(path)) !== 'nothing'
@@ -59,7 +61,7 @@ function notAtBoot({ user }: Pm2Owner): Finding {
   }
 }
 
-function pm2OwnerOf(config: Config): Pm2Owner {
+export function pm2OwnerOf(config: Config): Pm2Owner {
   const account = accountOf(config)
   const user = config.owner?.user ?? 'root'
   // An account that is still to be made gets its home there.
@@ -104,7 +106,7 @@ export async function startAtBoot(config: Config, stamp: string, tools: StepTool
 /** It is in pm2's list no more; what is to come back at boot is what is in it now. */
 export async function keepFromBoot(config: Config, stamp: string, tools: StepTools): Promise<string> {
   const pm2 = { account: accountOf(config), signal: tools.signal }
-  if ((await presence(pm2ListFile(pm2))) === 'nothing') return 'pm2 has saved no list'
+  if ((await presence(pm2ListFile(pm2Home(pm2)))) === 'nothing') return 'pm2 has saved no list'
   await keepList(pm2, stamp, tools)
   await forgetInPm2(config.service!.name!, pm2)
   await savePm2List(pm2)
@@ -114,7 +116,7 @@ export async function keepFromBoot(config: Config, stamp: string, tools: StepToo
 /** Before it is saved anew. */
 async function keepList(pm2: ServiceOptions, stamp: string, { facts, note }: StepTools): Promise<void> {
   if ((facts as BootFacts).list !== undefined) return
-  const file = pm2ListFile(pm2)
+  const file = pm2ListFile(pm2Home(pm2))
   const copy = (await presence(file)) === 'nothing' ? null : beforeName(file, stamp)
   if (copy !== null) await copyPm2List(pm2, copy)
   await note({ list: copy, ...(copy === null ? {} : { kept: [{ path: file, before: copy }] }) })

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
@@ -10,6 +11,7 @@ import type { Manifest } from '../manifest.ts'
 import { type InPlacePlan, planInPlace, presence, type Rewrite, spaceNeeds } from '../restore/plan-in-place.ts'
 import { planRewrites } from '../restore/plan-rewrites.ts'
 import { type Relocation, relocatePath } from '../restore/relocation.ts'
+import { isBelow } from '../restore/restore-to-target.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
 import { componentRoots } from '../restore/unit-paths.ts'
 import { findNode } from '../snapshot-files.ts'
@@ -17,6 +19,11 @@ import { describeChecks, nameOfService, stateOf } from '../steps/application-ste
 import type { StepRecord } from '../steps/step-record.ts'
 import { planBoot } from './boot-step.ts'
 import { fileChanges } from './file-changes.ts'
+import { measuredRuns, phaseOfStep } from './measured-runs.ts'
+import { neededInSnapshot } from './needed-in-snapshot.ts'
+import { otherChanges } from './other-changes.ts'
+import { type Pm2Units, pm2UnitsOf, withoutWrongUnits } from './pm2-units.ts'
+import { predictRecovery } from './predict-recovery.ts'
 import { preflight } from './preflight.ts'
 import { measureReading } from './reading-speed.ts'
 import { narrow, type RecoveryPart, type RestoreTarget, targetsOf } from './recovery-part.ts'
@@ -39,6 +46,8 @@ export interface PlanRecoveryOptions {
   /** Of a run that was cut off. */
   readonly record: StepRecord | undefined
   readonly stamp: string
+  /** Where it is noted how far it came. */
+  readonly recordFile: string
   readonly signal: AbortSignal
 }
 
@@ -65,8 +74,9 @@ function missingComponents(manifest: Manifest): Finding[] {
 export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecoveryOptions): Promise<RecoveryPlan> {
   const { config: both, relocation, record, createUser, start, part, signal } = options
   const { config } = both
-  const targets = targetsOf(chosen.manifest!, part, options.only)
-  const manifest = narrow(chosen.manifest!, targets)
+  const wanted = targetsOf(chosen.manifest!, part, options.only)
+  const pm2 = await pm2UnitsOf(chosen, both, relocation, signal)
+  const { manifest, targets } = withoutWrongUnits(narrow(chosen.manifest!, wanted), wanted, pm2)
   const owner = await ownerOf(chosen, both)
   const isDone = (id: string) => record?.steps.find((step) => step.id === id)?.state === 'done'
   const holdsSecrets = part === undefined || manifest.secrets !== undefined
@@ -76,11 +86,12 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
     identities: holdsSecrets ? options.identities : undefined,
     signal,
   })
+  const made = new Set<string>()
   const components: RecoveryComponent[] = []
   for (const target of targets) {
     const wasRestored = isDone(`restore:${target.name}`)
     const plan = wasRestored ? undefined : await planTarget(chosen, target, { ...options, rewrites })
-    const changes = plan === undefined ? undefined : await fileChanges(chosen, plan.units, signal)
+    const changes = plan === undefined ? undefined : await fileChanges(chosen, plan.units, { relocation, made, signal })
     components.push({ ...target, plan, changes })
   }
   const planned = components.flatMap(({ plan }) => (plan === undefined ? [] : [plan]))
@@ -93,8 +104,16 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
   // What pm2 starts at boot is what it started last; only another ecosystem file changes that.
   const changesBoot = part === undefined || targets.some(({ kind }) => kind === 'pm2')
   const { boot, findings: bootFindings } = changesBoot
-    ? await planBoot(config, { start, isKnown: isKnown(service), restored })
+    ? await planBoot(config, { start, isKnown: isKnown(service), restored, restoredUnit: unitAmong(restored, pm2) })
     : { boot: undefined, findings: [] }
+  const needed = await neededInSnapshot(chosen, {
+    root: config.root,
+    relocation,
+    restored: new Set(targets.map(({ name }) => name)),
+    signal,
+  })
+  const measured: Finding[] = []
+  const runs = await measuredRuns(chosen, config, (finding) => measured.push(finding), signal)
   const draft = {
     snapshot: chosen.stored.id,
     time: new Date(Number(chosen.stored.snapshot.time.ns / 1_000_000n)).toISOString(),
@@ -111,10 +130,11 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
       ...(both.lines.length === 0 ? [] : [{ path: config.file, lines: both.lines }]),
       ...rewrites.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     ],
-    configFile: isDone('config') || !isConfigFile(config.file) ? undefined : await ownFile(config.file, part),
+    configFile: isDone('config') || !isConfigFile(config.file) ? undefined : await ownFile(config, part, restored),
     passwordFile: isDone('config') ? undefined : await missingPassword(config, options.location),
     configFrom: both.from,
     commands: commandsOf(config, { start: start && restarts, part }),
+    folders: needed.folders,
     service,
     restarts,
     starts: start && restarts && application !== undefined,
@@ -132,14 +152,25 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
       ...(part === undefined ? missingComponents(manifest) : dependenciesChanged(components, config, part)),
       ...planned.flatMap(({ findings }) => findings),
       ...bootFindings,
+      ...pm2.findings.filter(() => wanted.some(({ kind }) => kind === 'systemd')),
+      ...needed.findings,
+      ...measured,
       ...repositoryMoved(config, options.location),
     ],
   }
   const sealed = found.filter(({ code }) => code === 'secrets-sealed')
   const others = found.filter(({ code }) => code !== 'secrets-sealed')
   const missing = await preflight(chosen, draft, { ...options, config, application, manifest, sealed })
-  const plan = { ...draft, preflight: missing, findings: [...draft.findings, ...others] }
-  return { ...plan, steps: stepsOf(plan, record) }
+  const changes = await otherChanges(chosen, draft, { ...options, config, manifest, units, made, isDone })
+  const plan = { ...draft, preflight: missing, findings: [...draft.findings, ...others], others: changes }
+  const steps = stepsOf(plan, record)
+  const phases = new Set(steps.filter(({ state }) => state !== 'done').map(({ id }) => phaseOfStep(id)))
+  const prediction = predictRecovery({ phases, bytes: plan.bytes, runs, reading: plan.reading })
+  return { ...plan, steps, prediction }
+}
+
+function unitAmong(restored: readonly string[], { right }: Pm2Units): string | undefined {
+  return restored.some((path) => posix.basename(path) === right) ? right : undefined
 }
 
 function worstOf(components: Manifest['components']): Manifest['outcome'] {
@@ -245,9 +276,17 @@ function unitOf({ service }: Config, start: boolean): RecoveryPlan['unit'] {
 }
 
 /** With a part of an application it comes back only where it is gone. */
-async function ownFile(path: string, part: RecoveryPart | undefined): Promise<OwnFile | undefined> {
-  if ((await presence(path)) === 'nothing') return { path, change: 'created' }
-  return part === undefined ? { path, change: 'changed' } : undefined
+async function ownFile(
+  { file: path, text }: Config,
+  part: RecoveryPart | undefined,
+  restored: readonly string[],
+): Promise<OwnFile | undefined> {
+  const there = await presence(path)
+  if (there === 'nothing') return { path, change: 'created' }
+  const isReplaced = restored.some((unit) => isBelow(path, unit))
+  if (part !== undefined || (!isReplaced && there === 'file' && (await readFile(path, 'utf8')) === text))
+    return undefined
+  return { path, change: 'changed' }
 }
 
 /** Where the repository is the one of the config, its password is put where the config says: the next backup needs it. */
@@ -291,7 +330,7 @@ async function serviceOf(application: ApplicationService, signal: AbortSignal): 
   return { name: nameOfService(application), state: await stateOf(application, signal) }
 }
 
-type Draft = Omit<RecoveryPlan, 'steps'>
+type Draft = Omit<RecoveryPlan, 'steps' | 'prediction'>
 
 function stepsOf(plan: Draft, record: StepRecord | undefined): PlannedStep[] {
   const { owner, components, service, commands, checks } = plan

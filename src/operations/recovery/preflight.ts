@@ -15,7 +15,7 @@ import type { Manifest } from '../manifest.ts'
 import { rewriteText } from '../restore/relocation.ts'
 import { isBelow } from '../restore/restore-to-target.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'
-import { findNode, readWhole } from '../snapshot-files.ts'
+import { readSmall } from './read-small.ts'
 import type { RecoveryPart } from './recovery-part.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
 
@@ -31,10 +31,7 @@ export interface PreflightOptions {
   readonly sealed: readonly Finding[]
 }
 
-/** Units and sites are small; the repository may be hostile. */
-const FILE_LIMIT = 1024 * 1024
-
-type Draft = Omit<RecoveryPlan, 'steps' | 'preflight'>
+type Draft = Omit<RecoveryPlan, 'steps' | 'preflight' | 'others' | 'prediction'>
 
 /**
  * What a recovery will need and this machine lacks, each with the command that helps: rights, programs, the owner's account,
@@ -213,12 +210,6 @@ function listenPorts(text: string, path: string): number[] {
     if (error instanceof ApplicationError) return [] // nginx -t will say what is wrong with it
     throw error
   }
-}
-
-async function readSmall({ repository, stored }: ChosenSnapshot, path: string): Promise<string | undefined> {
-  const node = await findNode(repository, stored.snapshot.tree, path)
-  if (node?.type !== 'file' || node.size > FILE_LIMIT) return undefined
-  return (await readWhole(repository, node, FILE_LIMIT)).toString('utf8')
 }
 
 async function isThere(path: string): Promise<boolean> {

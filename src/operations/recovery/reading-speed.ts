@@ -13,16 +13,13 @@ export interface ReadingSpeed {
 /** Enough to tell a disk from a distant server, and no time that anybody notices. */
 const SAMPLE_BYTES = 8 * 1024 * 1024
 const SAMPLE_MILLISECONDS = 1000
-/** Less than this says nothing. */
-const LEAST_BYTES = 1024 * 1024
 
-/** Reads a little of what is to be restored, to tell how long the rest will take. Undefined when it is very little. */
+/** Reads a little of what is to be restored, to tell how long the rest will take. Undefined when there is nothing to read. */
 export async function measureReading(
   chosen: ChosenSnapshot,
   units: readonly RestoreUnit[],
   signal: AbortSignal,
 ): Promise<ReadingSpeed | undefined> {
-  if (units.reduce((sum, { bytes }) => sum + bytes, 0) < LEAST_BYTES) return undefined
   const begun = performance.now()
   let bytes = 0
   const largest = units.toSorted((a, b) => b.bytes - a.bytes)
@@ -34,7 +31,7 @@ export async function measureReading(
       if (bytes >= SAMPLE_BYTES || milliseconds >= SAMPLE_MILLISECONDS) return { bytes, milliseconds }
     }
   }
-  return bytes < LEAST_BYTES ? undefined : { bytes, milliseconds: performance.now() - begun }
+  return bytes === 0 ? undefined : { bytes, milliseconds: performance.now() - begun }
 }
 
 async function* blobsOf({ repository }: ChosenSnapshot, top: TreeNode, signal: AbortSignal): AsyncGenerator<BlobId> {

@@ -187,6 +187,7 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
     relocation,
     location: access.location,
     record,
+    recordFile,
     stamp: at,
   })
   const findings = [
@@ -255,7 +256,7 @@ async function sameAsHere(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const isSame = components.every(({ changes }) => {
-    return changes !== undefined && changes.counts.created + changes.counts.changed + changes.counts.removed === 0
+    return changes !== undefined && changes.list.length === 0
   })
   if (part === undefined || resumes !== undefined || !isSame) return []
   const older = await olderAndDifferent(plain, chosen, part, signal)

@@ -6,7 +6,8 @@ import type { Manifest } from '../manifest.ts'
 import type { InPlacePlan, Rewrite, SpaceNeed } from '../restore/plan-in-place.ts'
 import type { Relocation } from '../restore/relocation.ts'
 import type { StepState } from '../steps/step-record.ts'
-import type { FileChanges } from './file-changes.ts'
+import type { FileChanges, ListedChange } from './file-changes.ts'
+import type { Prediction } from './predict-recovery.ts'
 import type { ReadingSpeed } from './reading-speed.ts'
 import type { RecoveryPart } from './recovery-part.ts'
 
@@ -43,6 +44,12 @@ export interface OwnFile {
   readonly change: 'created' | 'changed'
 }
 
+/** What is done to a file or folder that no component holds. */
+export interface OtherChange extends ListedChange {
+  /** The step that does it; undefined: it is noted there how far the recovery came. */
+  readonly step: string | undefined
+}
+
 export interface PlannedStep {
   readonly id: string
   readonly title: string
@@ -75,6 +82,10 @@ export interface RecoveryPlan {
   /** `snapshot`: whoever can write to the repository says what is run and replaced. */
   readonly configFrom: 'snapshot' | 'operator'
   readonly commands: readonly RecoveryCommand[]
+  /** Folders in the root that must be there before the application starts; those that are missing are made. */
+  readonly folders: readonly string[]
+  /** All besides the components; what commands write is not known. */
+  readonly others: readonly OtherChange[]
   readonly service: { readonly name: string; readonly state: ServiceState | undefined } | undefined
   /** Whether it is stopped and started again: not for a web server's sake. */
   readonly restarts: boolean
@@ -91,6 +102,8 @@ export interface RecoveryPlan {
   readonly space: readonly SpaceNeed[]
   /** How fast the repository was read while planning; undefined where there was too little to tell. */
   readonly reading: ReadingSpeed | undefined
+  /** How long what is still to be done will take. */
+  readonly prediction: Prediction
   readonly steps: readonly PlannedStep[]
   /** When the run that this one goes on with began. */
   readonly resumes: string | undefined

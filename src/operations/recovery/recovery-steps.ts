@@ -268,7 +268,7 @@ class RecoverySteps {
     const isThere = ecosystem !== undefined && (await presence(ecosystem)) !== 'nothing'
     const needed = await neededFolders({ root, unitFiles, ecosystem: isThere ? ecosystem : undefined, signal })
     const made: string[] = []
-    for (const folder of [root, ...needed]) {
+    for (const folder of new Set([root, ...this.#plan.folders, ...needed])) {
       for (const missing of await missingFolders(folder, root)) {
         await mkdir(missing, { mode: 0o750 })
         await own(missing)

@@ -114,7 +114,7 @@ async function changesOf(
     const both = { config, original: config, lines: [], from: 'operator' } as const
     const options = { config: both, relocation: STAY, rewrites: [], stamp: stamp(new Date()), signal }
     const { units } = await planTarget(chosen, target, options)
-    const found = await fileChanges(chosen, units, signal)
+    const found = await fileChanges(chosen, units, { relocation: STAY, made: new Set(), signal })
     return await describe(chosen.manifest!, target, found, units)
   } catch (error) {
     signal.throwIfAborted()
@@ -138,6 +138,7 @@ async function describe(
     manifest.databases.some((each) => path === each.path || path.startsWith(`${each.path}-`))
   const WORDS = { created: 'missing', changed: 'changed', removed: 'added' } as const
   const files = list
+    .filter(({ isFolder }) => !isFolder)
     .map(({ path, change }) => ({ path, change: WORDS[change] }))
     .filter(({ path }) => !secrets.has(path) && !isDatabase(path) && !path.split('/').some(isBeforeName))
   const count = (wanted: (typeof files)[number]['change']) => files.filter(({ change }) => change === wanted).length

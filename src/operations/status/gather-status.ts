@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import type { Finding } from '../../application/finding.ts'
 import { type Journal, openJournal, readJournal } from '../../application/journal/journal.ts'
-import type { RunRecord } from '../../application/journal/journal-record.ts'
 import { makePrivateFolder } from '../../application/sources/private-folder.ts'
 import { CodedError } from '../../engine/error.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
@@ -12,6 +11,7 @@ import { journalOf } from '../journal/journal-of.ts'
 import { type SyncReport, syncJournal } from '../journal/sync-journal.ts'
 import { channelName, readChannelState } from '../notify/channel-state.ts'
 import { deliveryFinding } from '../notify/notify.ts'
+import { isFullRecovery } from '../recovery/measured-runs.ts'
 import type { SourceState, StatusFacts } from './status-facts.ts'
 
 export interface GatherOptions {
@@ -81,16 +81,11 @@ export async function gatherStatus(
     rehearsed: journal.runs({ operation: 'drill', state: ['succeeded', 'incomplete'], limit: 1 })[0],
     recovery: journal
       .runs({ operation: RECOVERIES, state: ['succeeded', 'incomplete'] })
-      .find((run) => run.operation === 'drill' || isFull(run)),
+      .find((run) => run.operation === 'drill' || isFullRecovery(run)),
     sources: { journal: open.isNew ? (hasPast ? 'rebuilt' : 'unavailable') : 'used', repository },
     findings,
     now,
   }
-}
-
-/** A recovery of a whole server, step by step. */
-function isFull({ operation, subject }: RunRecord): boolean {
-  return operation === 'restore' && subject.endsWith(' in full')
 }
 
 interface OpenJournal extends AsyncDisposable {
