@@ -3,6 +3,7 @@ import type { Outcome } from '../operations/event.ts'
 import type { Playbook, Proposal } from '../operations/rescue/diagnose.ts'
 import { canAsk } from './ask.ts'
 import type { Invocation } from './command.ts'
+import { CliError } from './error.ts'
 import { carryOut } from './recover-application.ts'
 import {
   type RescueOptions,
@@ -116,19 +117,51 @@ async function goOn(
   if (verb === 'rescue' && playbook === 'secrets')
     return restorePart(inner, here, { kind: 'secrets', which: rest.includes('--all') ? 'all' : 'missing' })
   if (verb === 'rescue' && playbook === 'database') return replaceDatabase(inner, here, undefined)
-  // A whole server may be recovered in another place: only whoever began it knows all of it.
-  invocation.screen.say('Run it again as it was begun')
-  return 'failed'
+  return goOnWithAll(inner, here)
+}
+
+/** A recovery of a whole application, with all that it was begun with, but for how to get at the repository. */
+async function goOnWithAll(
+  invocation: Invocation<LookOptions & { readonly anew: boolean }>,
+  here: Surroundings,
+): Promise<Outcome> {
+  const { begunRecovery } = await import('../operations/recovery/begun-recovery.ts')
+  const begun = await begunRecovery(here.config)
+  if (begun === undefined) {
+    throw new CliError('USAGE', 'Nothing is left to go on with: the recovery has come to its end meanwhile', {
+      hint: 'Look again: holdfast rescue',
+    })
+  }
+  const { app, relocate, alsoRewrite, withoutSecrets, createUser, start, configFile } = begun
+  const config =
+    configFile === undefined
+      ? undefined
+      : await import('../application/config/load-config.ts').then(({ loadConfig }) => loadConfig(configFile))
+  const request = {
+    choice: { name: 'latest', app },
+    config,
+    relocate,
+    alsoRewrite,
+    identities: [...new Set([...identitiesOf(invocation, here), ...begun.identities])],
+    withoutSecrets,
+    createUser,
+    start,
+    anew: false,
+    signal: invocation.signal,
+  }
+  return carryOut(invocation, here.access, request, { verify: false, question: 'Go on with it?' })
 }
 
 /** As it must be typed to work on the same application. */
 function commandLine(playbook: Playbook, { globals, options }: Invocation<LookOptions>): string {
-  const opens = playbook.kind === 'component' || playbook.kind === 'secrets' || playbook.kind === 'server'
+  const own = wordsOf(playbook)
+  const opens = ['restore', 'component', 'secrets', 'server'].some((word) => own.slice(0, 2).includes(word))
+  const identities = options.identity.filter((file) => !own.includes(file))
   const words = [
-    ...wordsOf(playbook),
+    ...own,
     ...(options.app === undefined ? [] : ['--app', options.app]),
-    ...(opens ? options.identity.flatMap((file) => ['--identity', file]) : []),
-    ...(globals.config === undefined ? [] : ['--config', globals.config]),
+    ...(opens ? identities.flatMap((file) => ['--identity', file]) : []),
+    ...(globals.config === undefined || own.includes('--config') ? [] : ['--config', globals.config]),
     ...(globals.repo === undefined ? [] : ['-r', globals.repo]),
     ...(globals.repositoryFile === undefined ? [] : ['--repository-file', globals.repositoryFile]),
     ...(globals.passwordFile === undefined ? [] : ['-p', globals.passwordFile]),
@@ -141,7 +174,7 @@ function commandLine(playbook: Playbook, { globals, options }: Invocation<LookOp
 function wordsOf(playbook: Playbook): readonly string[] {
   switch (playbook.kind) {
     case 'again':
-      return playbook.operation.split(' ')
+      return playbook.words
     case 'database':
       return ['rescue', 'database', playbook.path]
     case 'component': {

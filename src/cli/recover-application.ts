@@ -94,7 +94,8 @@ export async function carryOut(
     const lines = recoveryPlanLines(plan, { style, now: io.now(), verbose: globals.verbose > 0, withFindings, width })
     screen.print(`${lines.join('\n')}\n`)
   }
-  const isMissing = (plan: RecoveryPlan) => plan.preflight.some(({ severity }) => severity === 'error')
+  const isMissing = ({ goesBack, preflight }: RecoveryPlan) =>
+    !goesBack && preflight.some(({ severity }) => severity === 'error')
   if (options.dryRun) {
     const plan = await planRecover(access, request)
     show(plan)

@@ -24,6 +24,7 @@ const SHOWN = 12
 /** Everything that an operator must know before a machine is changed. */
 export function recoveryPlanLines(plan: RecoveryPlan, options: RecoveryTextOptions): string[] {
   const { style, now, width } = options
+  if (plan.goesBack) return goingBackLines(plan, options)
   const time = new Date(plan.time)
   const incomplete = plan.snapshotOutcome === 'incomplete' ? style.yellow(', incomplete') : ''
   return [
@@ -47,6 +48,20 @@ export function recoveryPlanLines(plan: RecoveryPlan, options: RecoveryTextOptio
     ...timeLines(plan, options),
     ...(options.withFindings ? findingLines('What is missing on this machine', plan.preflight, style, width) : []),
     ...(options.withFindings ? findingLines('Look at this', plan.findings, style, width) : []),
+  ]
+}
+
+function goingBackLines(plan: RecoveryPlan, { style, now }: RecoveryTextOptions): string[] {
+  const begun = formatRelative(new Date(plan.resumes!), now)
+  return [
+    `${style.bold(escapeText(titleOf(plan)))}: what was begun ${begun} is taken back`,
+    style.yellow('That was being done when it was cut off. It is finished first; nothing is restored'),
+    '',
+    style.bold('Steps that are taken back'),
+    ...plan.steps
+      .filter(({ state }) => state !== 'pending' && state !== 'undone')
+      .toReversed()
+      .map(({ title }, index) => `  ${index + 1}. ${escapeText(title)}`),
   ]
 }
 
@@ -219,6 +234,7 @@ export function recoveryPlanJson(plan: RecoveryPlan) {
     owner: plan.owner,
     relocation: plan.relocation,
     resumes: plan.resumes,
+    goes_back: plan.goesBack,
     files: plan.files,
     bytes: plan.bytes,
     components: plan.components.map(({ name, kind, plan: inPlace, changes }) => ({

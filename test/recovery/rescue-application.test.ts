@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { readJournal } from '../../src/application/journal/journal.ts'
 import { makeAgeIdentity } from '../equipment/age-identity.ts'
 import { compareDescriptions, describeTree } from '../equipment/describe-tree.ts'
-import { type LiveExample, liveExample } from '../equipment/live-example.ts'
+import { freePort, type LiveExample, liveExample } from '../equipment/live-example.ts'
 import { type CommandResult, runCommand } from '../equipment/run-command.ts'
 import { smallFileSystem, withoutMounts } from '../equipment/small-file-system.ts'
 
@@ -441,6 +441,73 @@ test('killed in the middle, rescue alone goes on, and all ends as the snapshot h
     assert.ok((await app.example.lastCommittedId()) >= committed, moment)
     assert.deepEqual(seenIn(await app.rescue('--json')).codes, [], moment)
   }
+})
+
+test('a whole recovery that was cut off goes on by rescue alone, with all that it was begun with', async () => {
+  await using app = await patient({ install: 'test -e ../ready' })
+  await app.backUp()
+  await app.kill()
+  const { base, root } = app.example
+  const [other, further] = [join(base, 'srv/moved'), join(base, 'srv/ready')]
+  const port = Number(new URL(app.example.config().service!.health!).port)
+  const free = await freePort()
+  rmSync(root, { recursive: true })
+  // The machine is a new one: nothing but the repository, its password and the key.
+  for (const name of ['etc', 'state', 'work', 'log']) rmSync(join(base, name), { recursive: true, force: true })
+  const [, , ...password] = app.withConfig
+  const repository = ['-r', app.example.access.location, ...password]
+  const words = ['--map', `root=${other}`, '--map', `port=${port}:${free}`, '--rewrite', app.at('config/bot.json')]
+  const begun = await runCommand(base, ['restore', '--full', '--yes', ...words, ...app.identity, ...repository])
+  assert.equal(begun.code, 1, begun.out)
+  assert.match(begun.err, /"Install what it depends on" failed/)
+  const record = () => readFileSync(join(base, 'state/recovery.json'), 'utf8')
+  const first = JSON.parse(record()) as { begun: string; request: unknown }
+
+  const look = await app.rescueFromRepository('--json')
+  assert.deepEqual(seenIn(look).codes.slice(0, 1), ['unfinished'])
+  const { proposal } = look.messages()[0] as { proposal: { command: string } }
+  assert.equal(
+    proposal.command,
+    `holdfast restore --full --map root=${other} --map port=${port}:${free} --rewrite ${app.at('config/bot.json')} --identity ${app.example.identity} -r ${app.example.access.location} -p ${password[1]}`,
+  )
+  const otherwise = await app.rescueFromRepository('server', '--yes', ...app.identity)
+  assert.match(
+    otherwise.err,
+    /Another recovery was begun[\s\S]*`holdfast rescue` goes on with it, and so does[\s\S]*--map root=/,
+  )
+  assert.equal((JSON.parse(record()) as { begun: string }).begun, first.begun, 'it is still the one to go on with')
+
+  writeFileSync(further, '')
+  const declined = await app.rescueFromRepository('--dry-run')
+  assert.match(declined.out, new RegExp(`holdfast restore --full --map root=${other}`))
+  const resumed = await app.rescueFromRepository('--yes', '--json')
+  assert.equal(resumed.code, 0, resumed.err)
+  const steps = resumed.messages().flatMap(({ message_type, step, state }) => {
+    return message_type === 'step' && state !== 'begun' ? [`${step} ${state}`] : []
+  })
+  assert.ok(steps.includes('restore:data skipped') && steps.includes('install done'), steps.join(', '))
+  const last = JSON.parse(record()) as { begun: string; request: unknown; state: string }
+  assert.deepEqual([last.begun, last.request, last.state], [first.begun, first.request, 'finished'], 'one record')
+  assert.equal(await app.health(), undefined, 'nothing is where it was')
+  assert.equal((await fetch(`http://127.0.0.1:${free}/health`)).status, 200)
+})
+
+test('going back that was cut off is asked for before it is finished', async () => {
+  await using app = await patient({ install: 'exit 1' })
+  await app.backUp()
+  writeFileSync(app.at('config/bot.json'), '{ mine')
+  const words = ['component', 'config', '--install', '--yes']
+  assert.equal((await app.rescue(...words)).code, 1)
+  const file = join(app.example.base, 'state/recovery.json')
+  writeFileSync(file, readFileSync(file, 'utf8').replace('"state": "running"', '"state": "undoing"'))
+  const plan = await app.rescue('component', 'config', '--install', '--dry-run')
+  assert.equal(plan.code, 0)
+  assert.match(plan.out, /is taken back[\s\S]*nothing is restored[\s\S]*Restore config[\s\S]*Stop what runs now/)
+  assert.notEqual(readFileSync(app.at('config/bot.json'), 'utf8'), '{ mine')
+  const back = await app.rescue('--yes')
+  assert.match(back.out, /was cut off while it was taken back/)
+  assert.match(back.err, /which is finished now/)
+  assert.equal(readFileSync(app.at('config/bot.json'), 'utf8'), '{ mine')
 })
 
 test('without a terminal nothing is done unasked', async () => {

@@ -148,6 +148,7 @@ export async function planRecovery(chosen: ChosenSnapshot, options: PlanRecovery
     space: await spaceNeeds(units),
     reading: await measureReading(chosen, units, signal),
     resumes: record?.begun,
+    goesBack: record?.state === 'undoing',
     findings: [
       ...(part === undefined ? missingComponents(manifest) : dependenciesChanged(components, config, part)),
       ...planned.flatMap(({ findings }) => findings),

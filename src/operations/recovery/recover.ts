@@ -1,4 +1,3 @@
-import { posix } from 'node:path'
 import type { Config } from '../../application/config/config.ts'
 import { parseConfig } from '../../application/config/load-config.ts'
 import type { Finding } from '../../application/finding.ts'
@@ -6,6 +5,7 @@ import type { ApplicationCheck } from '../../application/host/health.ts'
 import { CodedError } from '../../engine/error.ts'
 import { findAccount, groupName } from '../../engine/os/accounts.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
+import { isLocal } from '../../engine/storage/open-storage.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, OperationEvent, Outcome } from '../event.ts'
@@ -22,6 +22,7 @@ import { namedBy, refuseSystemFolders } from '../restore/unit-paths.ts'
 import { runOperation } from '../run-operation.ts'
 import { type RunStepsOptions, runSteps, undoSteps } from '../steps/run-steps.ts'
 import { beginStepRecord, isInPlace, readStepRecord, type StepRecord, type StepState } from '../steps/step-record.ts'
+import { FULL_RECOVERY, recoveryRecordOf, wordsOfRun } from './begun-recovery.ts'
 import { chooseGoodSnapshot, type GoodSnapshot, olderAndDifferent } from './choose-good-snapshot.ts'
 import { planRecovery, requirePreflight } from './plan-recovery.ts'
 import { missingSecrets, type RecoveryPart, targetsOf, whatItLacks } from './recovery-part.ts'
@@ -133,7 +134,7 @@ function frameOf({ location }: RepositoryAccess, { choice, part }: PlanOptions) 
 
 /** What an operator types to go on with it. */
 function commandOf({ part, withoutSecrets }: PlanOptions): string {
-  if (part === undefined) return 'restore --full'
+  if (part === undefined) return FULL_RECOVERY
   if (part.kind === 'secrets') return part.which === 'all' ? 'rescue secrets --all' : 'rescue secrets'
   const options = [...(part.install ? ['--install'] : []), ...(withoutSecrets ? ['--without-secrets'] : [])]
   return ['rescue component', ...part.names, ...options].join(' ')
@@ -156,7 +157,7 @@ async function prepare(repository: Repository, access: RepositoryAccess, options
   const { chosen: first, passedOver } = await choose(repository, app, options)
   let chosen = first
   let config = await configFor(chosen, options)
-  const recordFile = posix.join(config.config.stateDirectory, 'recovery.json')
+  const recordFile = recoveryRecordOf(config.config)
   const record = options.anew ? undefined : await unfinished(recordFile, options)
   const pinned = record?.request.snapshot
   if (typeof pinned === 'string' && pinned !== chosen.stored.id) {
@@ -333,14 +334,16 @@ function refuseNesting(original: Config, root: string): void {
   })
 }
 
-function otherRequest(file: string, { operation, request, begun }: StepRecord): OperationError {
+function otherRequest(file: string, record: StepRecord): OperationError {
+  const { operation, request, begun } = record
   const snapshot = String(request.snapshot)
+  const words = wordsOfRun(record).join(' ')
   return new OperationError(
     'RESUME',
     `Another recovery was begun and not brought to its end: \`${operation}\` of snapshot ${snapshot.slice(0, 8)}, at ${begun}`,
     {
       facts: { file, snapshot, operation },
-      hint: 'Run that with the same options to go on with it, or add --anew: what is in place by now is kept beside the new',
+      hint: `\`holdfast rescue\` goes on with it, and so does the same command: \`${words}\`. Or add --anew: what is in place by now is kept beside the new`,
     },
   )
 }
@@ -385,7 +388,7 @@ async function recoverUnderLock(
   const prepared = await prepare(repository, access, options)
   const { chosen, config, plan } = prepared
   const isGoingBack = prepared.record?.state === 'undoing'
-  if (!isGoingBack && !(await options.confirm(plan))) return { outcome: 'declined', plan }
+  if (!(await options.confirm(plan))) return { outcome: 'declined', plan }
   if (!isGoingBack) requirePreflight(plan)
   // Not before: until here nothing was changed.
   journal.begin(config, access.location)
@@ -416,6 +419,12 @@ async function recoverUnderLock(
       operation: commandOf(options),
       subject: plan.app,
       request: prepared.request,
+      surroundings: {
+        // Of another one the address may hold a password.
+        ...(isLocal(access.location) ? { repository: access.location } : {}),
+        ...(options.config === undefined ? {} : { config: options.config.file }),
+        identities,
+      },
       steps,
     }))
   const running = { file, steps, observe, signal }

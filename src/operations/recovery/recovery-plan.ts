@@ -107,6 +107,8 @@ export interface RecoveryPlan {
   readonly steps: readonly PlannedStep[]
   /** When the run that this one goes on with began. */
   readonly resumes: string | undefined
+  /** That run was being taken back: that is finished, and nothing else is done. */
+  readonly goesBack: boolean
   /** What is missing on this machine: nothing is done while there is one of severity `error`. */
   readonly preflight: readonly Finding[]
   readonly findings: readonly Finding[]

@@ -54,6 +54,15 @@ const changed = { changes: [component('config', { changed: 1 }), component('data
 const older = { older: { id: ID, time: AT, components: ['config'] } }
 const inVain = { restartedInVain: { at: AT.toISOString(), why: 'unhealthy' } }
 
+const cutOff = (operation: string) => ({
+  operation,
+  begun: AT.toISOString(),
+  failed: undefined,
+  isGoingBack: false,
+  words: operation.split(' '),
+  elsewhere: undefined,
+})
+
 const said = (playbook: Playbook | undefined) => {
   if (playbook === undefined) return 'none'
   const { kind } = playbook
@@ -188,10 +197,21 @@ const CASES: readonly (readonly [string, Partial<Situation>, readonly Trouble['c
   ],
   [
     'a recovery was cut off',
-    { ...service('stopped'), unfinished: { operation: 'rescue secrets', begun: AT.toISOString(), failed: undefined } },
+    { ...service('stopped'), unfinished: cutOff('rescue secrets') },
     ['unfinished', 'service-down'],
     'again: rescue secrets',
     'service',
+    'server',
+  ],
+  [
+    'a whole recovery was cut off that was begun with another repository, in a place where nothing is yet',
+    {
+      ...service('absent'),
+      root: { path: '/srv/app', isThere: false },
+      unfinished: { ...cutOff('restore --full'), elsewhere: '/mnt/backup' },
+    },
+    ['unfinished', 'application-gone'],
+    'again: restore --full',
     'server',
   ],
   [

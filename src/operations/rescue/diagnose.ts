@@ -3,7 +3,7 @@ import type { ComponentChanges, Situation } from './situation.ts'
 /** The smallest that can help, each a command of its own. */
 export type Playbook =
   /** What was begun and is not at its end, by its name. */
-  | { readonly kind: 'again'; readonly operation: string }
+  | { readonly kind: 'again'; readonly operation: string; readonly words: readonly string[] }
   | { readonly kind: 'service' }
   | { readonly kind: 'database'; readonly path: string }
   | {
@@ -85,18 +85,27 @@ const BY_HAND: ReadonlySet<Trouble['code']> = new Set(['disk-full', 'port-taken'
 
 function unfinished({ unfinished: run }: Situation): Found[] {
   if (run === undefined) return []
-  const { operation, begun, failed } = run
-  const how = failed === undefined ? 'was cut off' : `stopped when "${failed}" failed`
+  const { operation, begun, failed, isGoingBack, words, elsewhere } = run
+  const how = isGoingBack
+    ? 'was cut off while it was taken back'
+    : failed === undefined
+      ? 'was cut off'
+      : `stopped when "${failed}" failed`
   return [
     {
       trouble: {
         code: 'unfinished',
         message: `\`${operation}\`, begun ${moment(begun)}, ${how}: files may be half replaced`,
+        ...(elsewhere === undefined
+          ? {}
+          : { hint: `It was begun with the repository at ${elsewhere}: name that with -r` }),
       },
       proposals: [
         {
-          playbook: { kind: 'again', operation },
-          why: 'Run again it goes on where it stopped; with --rollback, what was there before comes back when it fails again.',
+          playbook: { kind: 'again', operation, words },
+          why: isGoingBack
+            ? 'It goes on with that: what was there before comes back.'
+            : 'It goes on where it stopped; with --rollback, what was there before comes back when it fails again.',
         },
       ],
     },

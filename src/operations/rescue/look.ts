@@ -12,6 +12,7 @@ import { openSqliteProcess } from '../../application/sources/sqlite-process.ts'
 import { CodedError } from '../../engine/error.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { applicationHere } from '../application-here.ts'
+import { wordsOfRun } from '../recovery/begun-recovery.ts'
 import { nameOfService, stateOf } from '../steps/application-steps.ts'
 import { openWorkFolder } from '../work-folder.ts'
 import { applicationDatabases } from './application-databases.ts'
@@ -228,11 +229,24 @@ class Look {
   }
 
   async #unfinished(): Promise<Situation['unfinished']> {
-    const record = await this.#try('what was begun', () => unfinishedRun(this.#config), undefined)
+    return this.#try('what was begun', () => this.#lookForUnfinished(), undefined)
+  }
+
+  async #lookForUnfinished(): Promise<Situation['unfinished']> {
+    const record = await unfinishedRun(this.#config)
     if (record === undefined) return undefined
     const { operation, begun, steps, state } = record
     const failed = state === 'running' ? steps.find((step) => step.state === 'failed')?.title : undefined
-    return { operation, begun, failed }
+    const { repository } = record.surroundings
+    const isElsewhere = typeof repository === 'string' && repository !== this.#access.location
+    return {
+      operation,
+      begun,
+      failed,
+      isGoingBack: state === 'undoing',
+      words: wordsOfRun(record),
+      elsewhere: isElsewhere ? repository : undefined,
+    }
   }
 
   async #restartedInVain(): Promise<Situation['restartedInVain']> {

@@ -78,7 +78,17 @@ export interface Situation {
     | undefined
   /** A rescue or recovery that is not at its end. */
   readonly unfinished:
-    | { readonly operation: string; readonly begun: string; readonly failed: string | undefined }
+    | {
+        readonly operation: string
+        readonly begun: string
+        readonly failed: string | undefined
+        /** It was being taken back. */
+        readonly isGoingBack: boolean
+        /** What is typed after `holdfast` to go on with it. */
+        readonly words: readonly string[]
+        /** The repository that it was begun with, where that is another one than the one that was looked at. */
+        readonly elsewhere: string | undefined
+      }
     | undefined
   /** The last restart by a rescue, where it did not help and was not long ago. */
   readonly restartedInVain: { readonly at: string; readonly why: string } | undefined

@@ -27,6 +27,8 @@ const record = z.object({
   begun: z.string(),
   /** What was asked for. Another run goes on with this one only when it asks for the same. */
   request: z.record(z.string(), z.unknown()),
+  /** What else it was begun with, for whoever goes on with it. */
+  surroundings: z.record(z.string(), z.unknown()).default({}),
   /** As `processIdentity` names it. */
   process: z.string(),
   state: z.enum(['running', 'finished', 'undoing', 'undone']),
@@ -80,6 +82,7 @@ export function isInPlace({ state, steps }: StepRecord): boolean {
 export async function beginStepRecord(
   file: string,
   run: Pick<StepRecord, 'operation' | 'subject' | 'request'> & {
+    readonly surroundings?: StepRecord['surroundings']
     readonly steps: readonly Pick<StepState, 'id' | 'title'>[]
   },
 ): Promise<StepRecord> {
@@ -89,6 +92,7 @@ export async function beginStepRecord(
     subject: run.subject,
     begun: new Date().toISOString(),
     request: run.request,
+    surroundings: run.surroundings ?? {},
     process: processIdentity(),
     state: 'running',
     steps: run.steps.map(({ id, title }) => ({ id, title, state: 'pending', milliseconds: 0, facts: {} })),
