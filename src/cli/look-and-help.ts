@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Outcome } from '../operations/event.ts'
 import type { Playbook, Proposal } from '../operations/rescue/diagnose.ts'
-import { canAsk } from './ask.ts'
+import { canAsk, confirm } from './ask.ts'
 import type { Invocation } from './command.ts'
 import { CliError } from './error.ts'
 import { carryOut } from './recover-application.ts'
@@ -45,6 +45,11 @@ export async function lookAndHelp(invocation: Invocation<LookOptions>): Promise<
   const { troubles, proposal } = diagnosis
   if (troubles.length === 0) return 'succeeded'
   if (proposal === undefined || options.dryRun || !(options.yes || canAsk(invocation))) return 'failed'
+  const isDatabase = proposal.playbook.kind === 'again' && proposal.playbook.operation === 'rescue database'
+  if (isDatabase && situation.unfinished?.isGoingBack && !options.yes) {
+    // That is finished at once: there is no plan to be asked about.
+    if (!(await confirm(invocation, 'Finish putting back what was there before?', false))) return 'interrupted'
+  }
   const outcome = await apply(proposal.playbook, invocation, here)
   // That it runs and is well is what every playbook ends with.
   const more = troubles.slice(1).filter(({ code }) => code !== 'service-down' && code !== 'unhealthy')

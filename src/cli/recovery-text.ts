@@ -82,7 +82,14 @@ function relocationLines({ root, user, group, ports }: Relocation): string[] {
   return changes.length === 0 ? [] : [`Different here: ${escapeText(changes.join(', '))}`]
 }
 
-function commandLines({ commands, configFrom }: RecoveryPlan, style: Style): string[] {
+/** Of a run that is gone on with those that are still to be run. */
+function pendingCommands({ commands, steps }: RecoveryPlan): RecoveryPlan['commands'] {
+  return commands.filter(({ what }) => steps.find(({ id }) => id === what)?.state !== 'done')
+}
+
+function commandLines(plan: RecoveryPlan, style: Style): string[] {
+  const commands = pendingCommands(plan)
+  const { configFrom } = plan
   if (commands.length === 0) return []
   return [
     '',
@@ -96,12 +103,13 @@ function commandLines({ commands, configFrom }: RecoveryPlan, style: Style): str
   ]
 }
 
-function changeLines({ components, others, commands }: RecoveryPlan, { style, verbose }: RecoveryTextOptions) {
+function changeLines(plan: RecoveryPlan, { style, verbose }: RecoveryTextOptions) {
+  const { components, others } = plan
   const lines: string[] = []
-  for (const { name, plan, changes } of components) {
-    if (plan === undefined || changes === undefined) continue
+  for (const { name, plan: inPlace, changes } of components) {
+    if (inPlace === undefined || changes === undefined) continue
     lines.push(`  ${style.bold(escapeText(name))}  ${countsText(changes)}`)
-    for (const { path, present, before } of plan.units) {
+    for (const { path, present, before } of inPlace.units) {
       const kept = before === undefined ? '' : `, what is there is kept as ${escapeText(before)}`
       lines.push(style.dim(`    ${escapeText(path)}: ${PRESENT[present]}${kept}`))
     }
@@ -115,7 +123,7 @@ function changeLines({ components, others, commands }: RecoveryPlan, { style, ve
   const isLong = !verbose && components.some(({ changes }) => changes !== undefined && changes.list.length > 0)
   const notes = [
     ...(isLong ? ['With -v, each file and folder is listed.'] : []),
-    ...(commands.length > 0 ? ['What the commands write is theirs, and not known beforehand.'] : []),
+    ...(pendingCommands(plan).length > 0 ? ['What the commands write is theirs, and not known beforehand.'] : []),
   ]
   return ['', style.bold('Files and folders'), ...lines, ...notes.map((note) => `  ${style.dim(note)}`)]
 }
@@ -175,6 +183,7 @@ const PHASES: Readonly<Record<RecoveryPhase, string>> = {
   health: 'health',
   rest: 'the rest',
 }
+const REST = 'accounts, owners and modes, systemd, nginx: '
 
 function timeLines(
   { prediction: { phases, milliseconds }, reading }: RecoveryPlan,
@@ -191,7 +200,9 @@ function timeLines(
     `  ${known}${more}`,
     ...phases.map(({ phase, milliseconds: each, basis, from }) => {
       const length = each === undefined ? 'unknown' : formatDuration(each)
-      return style.dim(`    ${PHASES[phase].padEnd(9)} ${length.padEnd(9)} ${basisText(basis, from, reading, now)}`)
+      return style.dim(
+        `    ${PHASES[phase].padEnd(9)} ${length.padEnd(9)} ${phase === 'rest' ? REST : ''}${basisText(basis, from, reading, now)}`,
+      )
     }),
   ]
 }

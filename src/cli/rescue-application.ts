@@ -11,6 +11,7 @@ import { confirm, requireAnswers } from './ask.ts'
 import type { Invocation } from './command.ts'
 import { CliError } from './error.ts'
 import { carryOut, rollbackAsker, type StepsOptions } from './recover-application.ts'
+import { shellWord } from './shell-word.ts'
 
 /** Options of every playbook. */
 export interface RescueOptions extends StepsOptions {
@@ -38,10 +39,29 @@ export async function surroundings(invocation: Invocation<Pick<RescueOptions, 'a
     import('../operations/rescue/config-in-repository.ts'),
   ])
   const found = await findRepositoryConfig(invocation).catch(withWayOut)
-  const access = await repositoryAccess(invocation, found)
+  const access = await repositoryAccess(invocation, found).catch(withWhatIsKnown)
   if (found !== undefined) return { access, config: found, configFrom: 'machine' }
   const config = await configInRepository(access, invocation.options.app, invocation.signal)
   return { access, config, configFrom: 'snapshot' }
+}
+
+/** Nobody said which application, nor which repository: what an emergency can do about that, and what was begun here. */
+async function withWhatIsKnown(error: unknown): Promise<never> {
+  if (!(error instanceof CliError) || error.code !== 'NO_LOCATION') throw error
+  const { begunRecoveriesHere } = await import('../operations/recovery/begun-recovery.ts')
+  const begun = (await begunRecoveriesHere()).map(({ app, repository = 'REPOSITORY' }) => {
+    return `A recovery of ${app} was begun here and is not at its end: holdfast -r ${shellWord(repository)} -p PASSWORD-FILE rescue`
+  })
+  const hint = [
+    'Go to the folder of the application, or name its config: holdfast --config FILE rescue',
+    'Where that is gone, name the repository: holdfast -r REPOSITORY -p PASSWORD-FILE rescue',
+    ...begun,
+  ]
+  throw new CliError('NO_LOCATION', 'Cannot tell which application is meant: there is no holdfast.yaml here or above', {
+    facts: error.facts,
+    hint: hint.join('\n'),
+    cause: error.cause,
+  })
 }
 
 /** A config that cannot be read is as good as gone. */

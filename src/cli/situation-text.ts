@@ -26,7 +26,8 @@ interface Line {
 export function situationLines(situation: Situation, diagnosis: Diagnosis, options: SituationTextOptions): string[] {
   const { style } = options
   const { app, config, unseen } = situation
-  const from = config.from === 'snapshot' ? ' (gone here: as the newest snapshot has it)' : ''
+  const where = config.isThere ? 'not the one that is here' : 'gone here'
+  const from = config.from === 'snapshot' ? ` (${where}: as the newest snapshot has it)` : ''
   return [
     `${style.bold(escapeText(app))}  ${style.dim(escapeText(config.file) + from)}`,
     '',

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readJournal } from '../../src/application/journal/journal.ts'
+import { begunRecoveriesHere } from '../../src/operations/recovery/begun-recovery.ts'
 import { makeAgeIdentity } from '../equipment/age-identity.ts'
 import { compareDescriptions, describeTree } from '../equipment/describe-tree.ts'
 import { freePort, type LiveExample, liveExample } from '../equipment/live-example.ts'
@@ -463,6 +464,8 @@ test('a whole recovery that was cut off goes on by rescue alone, with all that i
   const record = () => readFileSync(join(base, 'state/recovery.json'), 'utf8')
   const first = JSON.parse(record()) as { begun: string; request: unknown }
 
+  const here = (await begunRecoveriesHere(base)).map(({ app: name, repository: at }) => [name, at])
+  assert.deepEqual(here, [['devrel', app.example.access.location]], 'also whoever knows nothing is told')
   const look = await app.rescueFromRepository('--json')
   assert.deepEqual(seenIn(look).codes.slice(0, 1), ['unfinished'])
   const { proposal } = look.messages()[0] as { proposal: { command: string } }
@@ -490,6 +493,13 @@ test('a whole recovery that was cut off goes on by rescue alone, with all that i
   assert.deepEqual([last.begun, last.request, last.state], [first.begun, first.request, 'finished'], 'one record')
   assert.equal(await app.health(), undefined, 'nothing is where it was')
   assert.equal((await fetch(`http://127.0.0.1:${free}/health`)).status, 200)
+})
+
+test('whoever names neither application nor repository is told both ways', async () => {
+  await using app = await patient()
+  const { code, err } = await runCommand(app.example.base, ['rescue'])
+  assert.equal(code, 1)
+  assert.match(err, /Go to the folder of the application[\s\S]*holdfast -r REPOSITORY -p PASSWORD-FILE rescue/)
 })
 
 test('going back that was cut off is asked for before it is finished', async () => {

@@ -66,7 +66,7 @@ export function parseConfig(text: string, file: string, host: ConfigHost = thisH
   }
 }
 
-function thisHost(): ConfigHost {
+export function thisHost(): ConfigHost {
   return { isRoot: process.getuid?.() === 0, home: homedir(), stateHome: process.env.XDG_STATE_HOME }
 }
 

@@ -139,10 +139,14 @@ export function isInside(path: string, folder: string): boolean {
   return path !== folder && path.startsWith(folder === '/' ? '/' : `${folder}/`)
 }
 
-function defaultState(app: string, { isRoot, home, stateHome }: ConfigHost): string {
-  if (isRoot) return `/var/lib/holdfast/${app}`
-  const base = stateHome?.startsWith('/') ? stateHome : join(home, '.local/state')
-  return join(base, 'holdfast', app)
+function defaultState(app: string, host: ConfigHost): string {
+  return join(defaultStates(host), app)
+}
+
+/** The folder that holds the state folders of all applications whose configs name no other. */
+export function defaultStates({ isRoot, home, stateHome }: ConfigHost): string {
+  if (isRoot) return '/var/lib/holdfast'
+  return join(stateHome?.startsWith('/') ? stateHome : join(home, '.local/state'), 'holdfast')
 }
 
 function normaliseSchedule(written: WrittenConfig['schedule'], backup: string | undefined): Schedule {

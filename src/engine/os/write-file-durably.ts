@@ -137,6 +137,10 @@ function writeError(path: string, cause: unknown): EngineError {
   return new EngineError(
     code === undefined || code === 'UNSUPPORTED' ? 'STORAGE' : code,
     `Cannot write ${path}: ${errno ?? String(cause)}`,
-    { cause, facts: { path, errno } },
+    {
+      cause,
+      facts: { path, errno },
+      hint: code === 'NO_SPACE' ? `Make room on the disk that holds ${dirname(path)}: \`df -h\` shows it` : undefined,
+    },
   )
 }

@@ -155,7 +155,7 @@ async function readConfig(storage: Storage, signal: AbortSignal | undefined): Pr
     if (!(cause instanceof EngineError && cause.code === 'NOT_FOUND')) throw cause
     throw new EngineError('NO_REPOSITORY', `No repository at ${storage.location}: there is no file named config`, {
       facts: { location: storage.location },
-      hint: 'Check the location, or make a repository there with `holdfast -r LOCATION init`',
+      hint: 'Check the location, and that what it lies on is mounted. Where there never was one, make it with `holdfast -r LOCATION init`',
       cause,
     })
   }

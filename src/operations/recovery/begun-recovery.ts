@@ -1,6 +1,10 @@
+import { readdir } from 'node:fs/promises'
 import { posix } from 'node:path'
 import { z } from 'zod'
 import type { Config } from '../../application/config/config.ts'
+import { thisHost } from '../../application/config/load-config.ts'
+import { defaultStates } from '../../application/config/normalise-config.ts'
+import { CodedError } from '../../engine/error.ts'
 import { OperationError } from '../error.ts'
 import type { Relocation } from '../restore/relocation.ts'
 import { readStepRecord, type StepRecord } from '../steps/step-record.ts'
@@ -44,6 +48,26 @@ export async function begunRecovery(config: Pick<Config, 'stateDirectory'>): Pro
   if (record?.operation !== FULL_RECOVERY || (record.state !== 'running' && record.state !== 'undoing'))
     return undefined
   return readBegun(record, file)
+}
+
+/**
+ * Recoveries on this machine that are not at their end, for whoever does not know of which application: those whose state lies
+ * where it lies by default. What cannot be read is passed over: this is for a hint.
+ */
+export async function begunRecoveriesHere(states = defaultStates(thisHost())): Promise<readonly BegunRecovery[]> {
+  const apps = await readdir(states).catch((error: NodeJS.ErrnoException) => {
+    if (error.syscall === undefined) throw error
+    return []
+  })
+  const begun: BegunRecovery[] = []
+  for (const app of apps.sort()) {
+    const recovery = await begunRecovery({ stateDirectory: posix.join(states, app) }).catch((error: unknown) => {
+      if (!(error instanceof CodedError) && (error as NodeJS.ErrnoException).syscall === undefined) throw error
+      return undefined
+    })
+    if (recovery !== undefined) begun.push(recovery)
+  }
+  return begun
 }
 
 const change = z.object({ from: z.string(), to: z.string() }).exactOptional()

@@ -48,7 +48,10 @@ export async function preflight(chosen: ChosenSnapshot, plan: Draft, options: Pr
   await ports(plan, options, missing)
   await webPorts(chosen, plan, options, missing)
   for (const { path, needed, free } of plan.space) {
-    if (needed > free) missing('no-room', `${needed} bytes are needed at ${path}, ${free} are free`, 'Free some room')
+    if (needed > free) {
+      const amounts = `${sizeText(needed)} are needed at ${path}, ${sizeText(free)} are free`
+      missing('no-room', amounts, `Free some room there: du -xh ${path} | sort -h | tail`)
+    }
   }
   for (const { message, hint = 'Import the private key' } of options.sealed) {
     if (options.withoutSecrets) missing('secrets-sealed', message, 'They are left out, as asked for', 'warning')
@@ -57,6 +60,12 @@ export async function preflight(chosen: ChosenSnapshot, plan: Draft, options: Pr
   }
   return findings
 }
+
+function sizeText(bytes: number): string {
+  return bytes < MEBIBYTE ? `${Math.ceil(bytes / 1024)} KiB` : `${Math.ceil(bytes / MEBIBYTE)} MiB`
+}
+
+const MEBIBYTE = 1024 * 1024
 
 type Missing = (code: string, message: string, hint: string, severity?: Finding['severity']) => void
 

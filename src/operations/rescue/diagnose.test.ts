@@ -25,7 +25,7 @@ function component(name: string, changes: Partial<ComponentChanges> = {}): Compo
 
 const WELL: Situation = {
   app: 'shop',
-  config: { file: '/opt/shop/holdfast.yaml', from: 'machine' },
+  config: { file: '/opt/shop/holdfast.yaml', from: 'machine', isThere: true },
   root: { path: '/opt/shop', isThere: true },
   service: { name: 'systemd:shop', state: 'running', keepsFailing: false, said: [] },
   checks: [{ check: 'health', subject: 'http://localhost/', passed: true, detail: 'ok', attempts: 1, milliseconds: 1 }],
@@ -213,6 +213,20 @@ const CASES: readonly (readonly [string, Partial<Situation>, readonly Trouble['c
     ['unfinished', 'application-gone'],
     'again: restore --full',
     'server',
+  ],
+  [
+    'a whole recovery was cut off, and the repository that it was begun with is another than the one of the config',
+    {
+      ...service('stopped'),
+      unfinished: { ...cutOff('restore --full'), elsewhere: '/mnt/backup' },
+      repository: { location: '/backup', problem: 'no such folder' },
+      newest: undefined,
+      changes: undefined,
+      secrets: undefined,
+    },
+    ['unfinished', 'service-down', 'no-repository'],
+    'none',
+    'service',
   ],
   [
     'the repository is out of reach: a restart is all there is',

@@ -66,8 +66,10 @@ export function diagnose(situation: Situation): Diagnosis {
     ...repository(situation),
   ]
   const proposals = troubles.flatMap(({ proposals = [] }) => proposals)
-  const isBlocked = troubles.some(({ trouble }) => BY_HAND.has(trouble.code))
+  const isBlockedByHand = troubles.some(({ trouble }) => BY_HAND.has(trouble.code))
   const [first, ...rest] = unique(proposals.filter(({ playbook }) => isPossible(playbook, situation)))
+  // What may be half replaced is brought to its end before anything else.
+  const isBlocked = isBlockedByHand || (situation.unfinished !== undefined && first?.playbook.kind !== 'again')
   return {
     troubles: troubles.map(({ trouble }) => trouble),
     proposal: isBlocked ? undefined : first,
@@ -98,7 +100,7 @@ function unfinished({ unfinished: run }: Situation): Found[] {
         message: `\`${operation}\`, begun ${moment(begun)}, ${how}: files may be half replaced`,
         ...(elsewhere === undefined
           ? {}
-          : { hint: `It was begun with the repository at ${elsewhere}: name that with -r` }),
+          : { hint: `Go on with the repository that it was begun with: holdfast -r ${elsewhere} rescue` }),
       },
       proposals: [
         {
@@ -328,14 +330,14 @@ function afterRestart(situation: Situation): Proposal[] {
   ]
 }
 
-function repository({ repository: { location, problem }, service: known }: Situation): Found[] {
+function repository({ repository: { location, problem }, service: known, unfinished: run }: Situation): Found[] {
   if (problem === undefined) return []
   return [
     {
       trouble: {
         code: 'no-repository',
         message: `The repository at ${location} cannot be asked: ${problem}`,
-        hint: `${known === undefined ? 'Nothing' : 'Nothing but a restart'} is possible without it: another copy is named with -r`,
+        hint: `${known === undefined || run !== undefined ? 'Nothing' : 'Nothing but a restart'} is possible without it: another copy is named with -r`,
       },
     },
   ]

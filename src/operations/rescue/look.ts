@@ -66,15 +66,16 @@ class Look {
     const { configFrom, signal } = this.#options
     const config = this.#config
     const application = applicationHere(config)
-    const isThere = async () => (await stat(config.root).catch(ignoreMissing)) !== undefined
-    const root = { path: config.root, isThere: await this.#try(config.root, isThere, true) }
+    const isThere = (path: string) =>
+      this.#try(path, async () => (await stat(path).catch(ignoreMissing)) !== undefined, true)
+    const root = { path: config.root, isThere: await isThere(config.root) }
     const state = application && (await this.#try('the service', () => stateOf(application, signal), undefined))
     const checks = await this.#checks()
     const isWell = checks.every(({ passed }) => passed) && (state === undefined || state === 'running')
     const view = await this.#repository()
     return {
       app: config.app,
-      config: { file: config.file, from: configFrom },
+      config: { file: config.file, from: configFrom, isThere: await isThere(config.file) },
       root,
       service: application && {
         name: nameOfService(application),

@@ -35,7 +35,12 @@ export interface KnownSnapshot {
 /** What can be seen of an application that may be in trouble, and of what could help it; plain data. */
 export interface Situation {
   readonly app: string
-  readonly config: { readonly file: string; readonly from: 'machine' | 'snapshot' }
+  readonly config: {
+    readonly file: string
+    readonly from: 'machine' | 'snapshot'
+    /** Also where the one of the snapshot is taken. */
+    readonly isThere: boolean
+  }
   readonly root: { readonly path: string; readonly isThere: boolean }
   /** Undefined: the config does not say how it runs. */
   readonly service:

@@ -127,3 +127,30 @@ test('a record is refused while its run is at work, and where it is none', async
   writeFileSync(file, '{"format":2}')
   await assert.rejects(readStepRecord(file), { code: 'RESUME', hint: /Remove it/ })
 })
+
+test('a step that somebody has stopped counts as cut off, not as failed, and it is said how to go on', async () => {
+  const file = newFile()
+  const stopped = new AbortController()
+  const steps: Step[] = [
+    {
+      id: 'one',
+      title: 'One',
+      async run({ signal: inner }) {
+        stopped.abort(new Error('Ctrl-C'))
+        inner.throwIfAborted()
+        return 'not reached'
+      },
+    },
+  ]
+  const findings: string[] = []
+  const observe = (event: OperationEvent) => {
+    if (event.type === 'finding') findings.push(`${event.finding.code}: ${event.finding.hint}`)
+  }
+  const record = await begin(file, steps)
+  await assert.rejects(runSteps({ file, record, steps, observe, signal: stopped.signal }), /Ctrl-C/)
+  assert.deepEqual(
+    (await readStepRecord(file))!.steps.map(({ state }) => state),
+    ['begun'],
+  )
+  assert.deepEqual(findings, ['cut-off: Run the same again, or `holdfast rescue`: it goes on'])
+})

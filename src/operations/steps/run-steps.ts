@@ -1,3 +1,4 @@
+import type { Finding } from '../../application/finding.ts'
 import { processIdentity } from '../../engine/os/process-identity.ts'
 import type { Observer } from '../event.ts'
 import { type StepFacts, type StepRecord, type StepState, writeStepRecord } from './step-record.ts'
@@ -64,12 +65,24 @@ export async function runSteps(options: RunStepsOptions): Promise<StepRecord> {
     } catch (error) {
       const milliseconds = spent()
       const result = (error as Error).message
-      await keeper.set(id, { state: 'failed', result, milliseconds: before.milliseconds + milliseconds })
+      // Whoever stopped it did so for a reason of their own: the step is cut off, and nothing is wrong with it.
+      const state = signal.aborted ? 'begun' : 'failed'
+      await keeper.set(id, { state, result, milliseconds: before.milliseconds + milliseconds })
       observe({ type: 'step', step: id, title, state: 'failed', result, milliseconds })
+      if (signal.aborted) observe({ type: 'finding', finding: cutOff(title) })
       throw error
     }
   }
   return keeper.end('finished')
+}
+
+function cutOff(title: string): Finding {
+  return {
+    severity: 'warning',
+    code: 'cut-off',
+    message: `It was stopped in the middle of "${title}": what was done stays as it is`,
+    hint: 'Run the same again, or `holdfast rescue`: it goes on',
+  }
 }
 
 /** Takes back what has been done, the last step first. One that was cut off goes on where it stopped when run again. */
