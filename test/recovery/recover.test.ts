@@ -202,6 +202,32 @@ test('a plan names every file and folder that is created, changed or removed, an
   }
 })
 
+test('folders that a backup did not note are read out of what can be read, and what would have to be run is said', async () => {
+  for (const [file, content, folders] of [
+    ['ecosystem.json', '{"apps": [{"name": "shop", "script": "x.js", "out_file": "logs/out.log"}]}', ['', '/logs']],
+    ['ecosystem.config.js', `throw new Error('nobody may run this')`, []],
+  ] as const) {
+    using app = await protectedApplication({ pm2: file })
+    app.put(file, content)
+    const { snapshot } = await app.backUp()
+    const withoutNeeds = ({ components, ...rest }: Manifest) => ({
+      ...rest,
+      components: components.map(({ needs: _, ...component }) => component),
+    })
+    const name = await rewriteSnapshot(await app.open(), snapshot, { manifest: withoutNeeds })
+    rmSync(app.root, { recursive: true })
+    const plan = await planRecover(app.access, { ...usual, choice: { name } })
+    assert.deepEqual(
+      plan.folders,
+      folders.map((folder) => app.root + folder),
+    )
+    assert.equal(
+      plan.findings.some(({ code }) => code === 'folders-unknown'),
+      folders.length === 0,
+    )
+  }
+})
+
 test('a plan says how long it will take: measured, estimated, and what nobody knows', async () => {
   using app = await protectedApplication()
   app.put('config/a', '1')
