@@ -14,6 +14,7 @@ import { encodePackHeader, type PackedBlob, parsePackHeader } from '../../src/en
 import { quoteName, unquoteName } from '../../src/engine/format/quote.ts'
 import { encodeRepositoryConfig, parseRepositoryConfig } from '../../src/engine/format/repository-config.ts'
 import { columnsToPacks, scanIndexFile } from '../../src/engine/format/scan-index-file.ts'
+import { scanTree } from '../../src/engine/format/scan-tree.ts'
 import { encodeSnapshot, parseSnapshot } from '../../src/engine/format/snapshot.ts'
 import { formatTimestamp, parseTimestamp, UNSET_TIME } from '../../src/engine/format/timestamp.ts'
 import {
@@ -22,6 +23,7 @@ import {
   parseLargeTree,
   parseNodeBytes,
   parseTree,
+  parseTreeText,
   type TreeNode,
 } from '../../src/engine/format/tree.ts'
 import { TreeCursor } from '../../src/engine/format/tree-cursor.ts'
@@ -200,7 +202,9 @@ function compareWithDisk(input: Buffer): void {
 
 function parsedTree(input: Buffer): readonly TreeNode[] {
   const large = outcomeOf(() => parseLargeTree(input, 200))
-  const nodes = outcomeOf(() => parseTree(input))
+  const nodes = outcomeOf(() => parseTreeText(input))
+  const scanned = scanTree(input)
+  if (scanned !== undefined) assertSame('a tree that is scanned', scanned, nodes.value)
   if (large.value !== undefined) assertSame('a tree in batches', large.value, nodes.value)
   else if (!(large.error instanceof EngineError)) throw large.error
   const salvaged = outcomeOf(() => salvageTree(input))

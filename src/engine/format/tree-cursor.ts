@@ -1,7 +1,7 @@
-import { daysFromCivil, daysInMonth } from './civil-date.ts'
 import type { BlobId } from './id.ts'
 import { goJsonString } from './json.ts'
 import { quoteName, unquoteName } from './quote.ts'
+import { isIdAt, literal, NONE, type ScannedTime, scanIds, scanTime } from './scan.ts'
 import { parseNodeBytes, parseTree, TREE_CLOSING, TREE_OPENING, type TreeNode } from './tree.ts'
 
 // Holds what is found on disk against the tree of the last snapshot without making objects of its nodes: nearly always all is
@@ -29,13 +29,7 @@ export interface NodeFacts {
   readonly extra: Uint8Array
 }
 
-export interface FactTime {
-  /** Since the epoch, and nanoseconds after them. */
-  readonly seconds: number
-  readonly nanoseconds: number
-  /** In minutes, that it is written with. */
-  readonly offset: number
-}
+export type FactTime = Readonly<ScannedTime>
 
 /** A node that fits what is on disk: its bytes in the tree. */
 export interface FittingNode {
@@ -69,7 +63,6 @@ const LINKS = text(',"links":')
 const CONTENT = text(',"content":[')
 const NO_CONTENT = text(',"content":null')
 const SUBTREE = text(',"subtree":"')
-const NONE = -1
 
 /** Goes through the nodes of a tree once, in the order of their names. */
 export class TreeCursor {
@@ -221,13 +214,6 @@ function isPlain(byte: number): boolean {
   )
 }
 
-/** Where the literal ends that must stand at a place; -1 when it does not, or when the place is -1. */
-function literal(bytes: Uint8Array, at: number, expected: Uint8Array): number {
-  if (at === NONE || at + expected.length > bytes.length) return NONE
-  for (let i = 0; i < expected.length; i++) if (bytes[at + i] !== expected[i]) return NONE
-  return at + expected.length
-}
-
 /** Where the number ends, if it is written there in as few digits as it takes. */
 function number(bytes: Uint8Array, at: number, expected: number): number {
   if (at === NONE) return NONE
@@ -240,96 +226,21 @@ function number(bytes: Uint8Array, at: number, expected: number): number {
   return end
 }
 
-const FRACTION_AT = '2006-01-02T15:04:05'.length
+const scanned: ScannedTime = { seconds: 0, nanoseconds: 0, offset: 0 }
 
 /** Where the time ends, if it is written there as `formatTimestamp` does. */
 function time(bytes: Uint8Array, at: number, expected: FactTime): number {
-  if (at === NONE) return NONE
-  const year = digits(bytes, at, 4)
-  const month = digits(bytes, at + 5, 2)
-  const day = digits(bytes, at + 8, 2)
-  const hour = digits(bytes, at + 11, 2)
-  const minute = digits(bytes, at + 14, 2)
-  const second = digits(bytes, at + 17, 2)
-  const isTime =
-    year >= 0 &&
-    month >= 1 &&
-    month <= 12 &&
-    day >= 1 &&
-    day <= daysInMonth(year, month) &&
-    hour >= 0 &&
-    hour <= 23 &&
-    minute >= 0 &&
-    minute <= 59 &&
-    second >= 0 &&
-    second <= 59 &&
-    bytes[at + 4] === 0x2d &&
-    bytes[at + 7] === 0x2d &&
-    bytes[at + 10] === 0x54 &&
-    bytes[at + 13] === 0x3a &&
-    bytes[at + 16] === 0x3a
-  if (!isTime) return NONE
-  let end = at + FRACTION_AT
-  let nanoseconds = 0
-  if (bytes[end] === 0x2e) {
-    let unit = 100_000_000
-    end++
-    const first = end
-    for (let digit = bytes[end]! - ZERO; digit >= 0 && digit <= 9 && unit >= 1; digit = bytes[++end]! - ZERO) {
-      nanoseconds += digit * unit
-      unit /= 10
-    }
-    if (end === first || bytes[end - 1] === ZERO) return NONE
-  }
-  const { offset } = expected
-  if (offset === 0) {
-    if (bytes[end] !== 0x5a) return NONE
-    end += 1
-  } else {
-    const minutes = Math.abs(offset)
-    const isZone =
-      bytes[end] === (offset < 0 ? 0x2d : 0x2b) &&
-      digits(bytes, end + 1, 2) === Math.floor(minutes / 60) &&
-      bytes[end + 3] === 0x3a &&
-      digits(bytes, end + 4, 2) === minutes % 60
-    if (!isZone) return NONE
-    end += 6
-  }
-  const seconds = daysFromCivil(year, month, day) * 86_400 + (hour * 60 + minute - offset) * 60 + second
-  return seconds === expected.seconds && nanoseconds === expected.nanoseconds ? end : NONE
-}
-
-/** The number that so many digits make; negative when one is none. */
-function digits(bytes: Uint8Array, at: number, count: number): number {
-  let value = 0
-  for (let i = at; i < at + count; i++) {
-    const digit = bytes[i]! - ZERO
-    if (!(digit >= 0 && digit <= 9)) return NONE
-    value = value * 10 + digit
-  }
-  return value
+  const end = scanTime(bytes, at, scanned)
+  const isSame =
+    scanned.seconds === expected.seconds &&
+    scanned.nanoseconds === expected.nanoseconds &&
+    scanned.offset === expected.offset
+  return isSame ? end : NONE
 }
 
 /** Where the list of stored IDs ends that begins after its bracket. */
 function contentEnd(bytes: Buffer, from: number, isStored: (id: BlobId) => boolean): number {
-  if (from === NONE) return NONE
-  if (bytes[from] === 0x5d) return from + 1
-  for (let at = from; ; at += 1) {
-    if (bytes[at] !== QUOTE || !isIdAt(bytes, at + 1) || bytes[at + 65] !== QUOTE) return NONE
-    if (!isStored(bytes.toString('latin1', at + 1, at + 65) as BlobId)) return NONE
-    at += 66
-    if (bytes[at] === 0x5d) return at + 1
-    if (bytes[at] !== COMMA) return NONE
-  }
-}
-
-function isIdAt(bytes: Uint8Array, at: number): boolean {
-  if (at === NONE || at + 64 > bytes.length) return false
-  for (let i = at; i < at + 64; i++) {
-    const byte = bytes[i]!
-    if (!((byte >= ZERO && byte <= 0x39) || (byte >= 0x61 && byte <= 0x66))) return false
-  }
-  return true
+  return scanIds(bytes, from, (at) => isStored(bytes.toString('latin1', at, at + 64) as BlobId))
 }
 
 /** Where the object ends that begins at `from`, by its brackets alone; -1 when it does not before `end`. */

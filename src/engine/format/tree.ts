@@ -19,6 +19,7 @@ import {
 import { elementSpans, memberSpan, type Span } from './json-spans.ts'
 import { mapUtf8 } from './map-utf8.ts'
 import { quoteName, unquoteName } from './quote.ts'
+import { scanTree } from './scan-tree.ts'
 import { formatTimestamp, type Timestamp } from './timestamp.ts'
 
 const NODE_TYPES = ['file', 'dir', 'symlink', 'dev', 'chardev', 'fifo', 'socket'] as const
@@ -185,6 +186,11 @@ function encodeContent(content: readonly BlobId[] | undefined): string {
  * type; `UNSUPPORTED` when a single node is longer than a JavaScript string can be.
  */
 export function parseTree(bytes: Buffer): TreeNode[] {
+  return scanTree(bytes) ?? parseTreeText(bytes)
+}
+
+/** The same by way of JSON, whatever form it has. */
+export function parseTreeText(bytes: Buffer): TreeNode[] {
   return bytes.length > BATCH ? parseLargeTree(bytes, BATCH) : parseSmallTree(bytes)
 }
 
