@@ -1,6 +1,6 @@
 import { permissions } from '../engine/format/mode.ts'
 import { formatTimestamp } from '../engine/format/timestamp.ts'
-import type { TreeNode } from '../engine/format/tree.ts'
+import type { TreeNode } from '../engine/format/tree-node.ts'
 import { formatBytes, formatDate } from './format.ts'
 import { goModeText, modeText } from './mode-text.ts'
 import { dateOf } from './snapshot-json.ts'

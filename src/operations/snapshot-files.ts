@@ -1,5 +1,5 @@
 import type { BlobId } from '../engine/format/id.ts'
-import type { TreeNode } from '../engine/format/tree.ts'
+import type { TreeNode } from '../engine/format/tree-node.ts'
 import { readBlob, readTree } from '../engine/repository/read-blob.ts'
 import type { IndexedRepository } from '../engine/repository/repository.ts'
 import type { StoredSnapshot } from '../engine/repository/snapshots.ts'

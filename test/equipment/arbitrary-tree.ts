@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { type BlobId, hashId } from '../../src/engine/format/id.ts'
-import type { TreeNode } from '../../src/engine/format/tree.ts'
+import type { TreeNode } from '../../src/engine/format/tree-node.ts'
 
 const PLAIN = { noNullPrototype: true }
 const time = fc.record(

@@ -1,7 +1,8 @@
 import type { BlobSink } from '../../src/engine/archiver/blob-sink.ts'
 import { type BlobId, hashId } from '../../src/engine/format/id.ts'
 import type { BlobType } from '../../src/engine/format/pack-header.ts'
-import { parseTree, type TreeNode } from '../../src/engine/format/tree.ts'
+import { parseTree } from '../../src/engine/format/tree.ts'
+import type { TreeNode } from '../../src/engine/format/tree-node.ts'
 
 export interface CollectingSink extends BlobSink {
   blob(type: BlobType, id: BlobId): Buffer

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { BlobId, SnapshotId } from '../../src/engine/format/id.ts'
-import { encodeTree, type TreeNode } from '../../src/engine/format/tree.ts'
+import { encodeTree } from '../../src/engine/format/tree.ts'
+import type { TreeNode } from '../../src/engine/format/tree-node.ts'
 import { BlobWriter } from '../../src/engine/repository/blob-writer.ts'
 import { checkRepository } from '../../src/engine/repository/check.ts'
 import { loadIndex } from '../../src/engine/repository/load-index.ts'

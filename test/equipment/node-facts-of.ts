@@ -1,7 +1,8 @@
 import { goJsonString } from '../../src/engine/format/json.ts'
 import type { Timestamp } from '../../src/engine/format/timestamp.ts'
-import { attributesText, linkTargetText, type TreeNode } from '../../src/engine/format/tree.ts'
+import { attributesText, linkTargetText } from '../../src/engine/format/tree.ts'
 import type { FactTime, NodeFacts } from '../../src/engine/format/tree-cursor.ts'
+import type { TreeNode } from '../../src/engine/format/tree-node.ts'
 
 /** What a walk would find of the entry that a node was made of. */
 export function factsOf(node: TreeNode): NodeFacts {

@@ -1,6 +1,7 @@
 import type { BlobId } from '../../src/engine/format/id.ts'
 import { goMode } from '../../src/engine/format/mode.ts'
-import { encodeTree, type NodeType, type TreeNode } from '../../src/engine/format/tree.ts'
+import { encodeTree } from '../../src/engine/format/tree.ts'
+import type { NodeType, TreeNode } from '../../src/engine/format/tree-node.ts'
 
 const TYPE_BITS: Readonly<Record<NodeType, number>> = {
   file: 0o100000,

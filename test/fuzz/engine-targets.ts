@@ -24,9 +24,9 @@ import {
   parseNodeBytes,
   parseTree,
   parseTreeText,
-  type TreeNode,
 } from '../../src/engine/format/tree.ts'
 import { TreeCursor } from '../../src/engine/format/tree-cursor.ts'
+import type { TreeNode } from '../../src/engine/format/tree-node.ts'
 import { decodeUnpacked, encodeUnpacked } from '../../src/engine/format/unpacked.ts'
 import { compress, decompress } from '../../src/engine/format/zstd.ts'
 import { createKernels, type Implementation } from '../../src/engine/kernels/kernels.ts'

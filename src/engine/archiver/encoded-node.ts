@@ -1,4 +1,5 @@
-import { parseNodeBytes, type TreeNode } from '../format/tree.ts'
+import { parseNodeBytes } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 
 /**
  * A node of the snapshot that is being made, as it will stand in the tree of its folder: a few hundred bytes, where an

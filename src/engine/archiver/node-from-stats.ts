@@ -1,7 +1,7 @@
 import { readlinkSync } from 'node:fs'
 import { goMode } from '../format/mode.ts'
 import { localTimestamp } from '../format/timestamp.ts'
-import type { ExtendedAttribute, NodeType, TreeNode } from '../format/tree.ts'
+import type { ExtendedAttribute, NodeType, TreeNode } from '../format/tree-node.ts'
 import { groupName, userName } from '../os/accounts.ts'
 import type { EntryStats } from '../os/entry-stats.ts'
 

@@ -1,7 +1,7 @@
 import type { BlobId } from '../format/id.ts'
 import { goMode } from '../format/mode.ts'
 import type { Timestamp } from '../format/timestamp.ts'
-import type { TreeNode } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 
 const S_IFREG = 0o100000
 const S_IFDIR = 0o040000

@@ -3,7 +3,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { tree } from '../../../test/equipment/arbitrary-tree.ts'
 import { scanTree } from './scan-tree.ts'
-import { encodeTree, parseTreeText, type TreeNode } from './tree.ts'
+import { encodeTree, parseTreeText } from './tree.ts'
+import type { TreeNode } from './tree-node.ts'
 
 /** Of the kind that nearly all trees consist of. */
 const plainTree = tree.map((nodes): TreeNode[] =>

@@ -11,7 +11,7 @@ import {
   scanTime,
 } from './scan.ts'
 import type { Timestamp } from './timestamp.ts'
-import type { ExtendedAttribute, NodeType, TreeNode } from './tree.ts'
+import type { ExtendedAttribute, NodeType, TreeNode } from './tree-node.ts'
 
 const text = (value: string): Uint8Array => Buffer.from(value, 'latin1')
 const OPENING = text('{"nodes":[')
@@ -46,8 +46,8 @@ const SECOND = 1_000_000_000n
 const NO_ATTRIBUTES: readonly ExtendedAttribute[] = []
 
 /**
- * Reads a tree of files, folders and links in the very form in which `encodeTree` and restic write it, four times as fast as by way
- * of JSON. Undefined for anything else, right or wrong, also for names and texts beyond plain ASCII and for extended attributes: that
+ * Reads a tree of files, folders and links in the very form in which `encodeTree` and restic write it, twice as fast as by way of
+ * JSON. Undefined for anything else, right or wrong, also for names and texts beyond plain ASCII and for extended attributes: that
  * is for `parseTree` to say.
  */
 export function scanTree(bytes: Buffer): TreeNode[] | undefined {

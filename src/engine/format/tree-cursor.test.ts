@@ -4,8 +4,9 @@ import fc from 'fast-check'
 import { name, node, tree } from '../../../test/equipment/arbitrary-tree.ts'
 import { factsOf } from '../../../test/equipment/node-facts-of.ts'
 import { EngineError } from '../error.ts'
-import { encodeNode, encodeTree, joinNodes, parseTree, type TreeNode } from './tree.ts'
+import { encodeNode, encodeTree, joinNodes, parseTree } from './tree.ts'
 import { TreeCursor } from './tree-cursor.ts'
+import type { TreeNode } from './tree-node.ts'
 
 const key = (one: TreeNode) => one.name.toString('latin1')
 const always = () => true

@@ -2,7 +2,8 @@ import type { BlobId } from './id.ts'
 import { goJsonString } from './json.ts'
 import { quoteName, unquoteName } from './quote.ts'
 import { isIdAt, literal, NONE, type ScannedTime, scanIds, scanTime } from './scan.ts'
-import { parseNodeBytes, parseTree, TREE_CLOSING, TREE_OPENING, type TreeNode } from './tree.ts'
+import { parseNodeBytes, parseTree, TREE_CLOSING, TREE_OPENING } from './tree.ts'
+import type { TreeNode } from './tree-node.ts'
 
 // Holds what is found on disk against the tree of the last snapshot without making objects of its nodes: nearly always all is
 // as it was, and then the bytes of the node are what would be written again. They are compared, not interpreted: a node

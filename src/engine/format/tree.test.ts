@@ -24,7 +24,8 @@ import { goMode } from './mode.ts'
 import { olderThan, ResticRepository, withoutRestic } from './restic.test-oracle.ts'
 import { parseSnapshot } from './snapshot.ts'
 import { localTimestamp, UNSET_TIME } from './timestamp.ts'
-import { encodeTree, type NodeType, parseLargeTree, parseTree, type TreeNode } from './tree.ts'
+import { encodeTree, parseLargeTree, parseTree } from './tree.ts'
+import type { NodeType, TreeNode } from './tree-node.ts'
 
 const ID = 'c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2' as BlobId
 

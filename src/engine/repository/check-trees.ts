@@ -1,7 +1,7 @@
 import type { BlobId, SnapshotId } from '../format/id.ts'
 import { nameDefect } from '../format/node-name.ts'
 import { plaintextLength } from '../format/pack-header.ts'
-import type { TreeNode } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 import { BlobMap } from './blob-map.ts'
 import type { CheckCode, Report } from './check-finding.ts'
 import { isFileProblem } from './file-problem.ts'

@@ -1,7 +1,7 @@
 import type { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
 import { plaintextLength } from '../format/pack-header.ts'
-import type { ExtendedAttribute, TreeNode } from '../format/tree.ts'
+import type { ExtendedAttribute, TreeNode } from '../format/tree-node.ts'
 import { BlobMap } from './blob-map.ts'
 import { isFileProblem } from './file-problem.ts'
 import { readTree } from './read-blob.ts'

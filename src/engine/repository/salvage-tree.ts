@@ -1,6 +1,7 @@
 import { EngineError } from '../error.ts'
 import { elementSpans, memberSpan } from '../format/json-spans.ts'
-import { parseTree, type TreeNode } from '../format/tree.ts'
+import { parseTree } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 import { isDamage } from './file-problem.ts'
 
 export interface SalvagedTree {

@@ -1,6 +1,6 @@
 import type { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
-import type { TreeNode } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 import { isFileProblem } from './file-problem.ts'
 import { readTree } from './read-blob.ts'
 import type { IndexedRepository } from './repository.ts'

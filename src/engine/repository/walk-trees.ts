@@ -1,6 +1,7 @@
 import type { BlobId, PackId } from '../format/id.ts'
 import type { PackedBlob } from '../format/pack-header.ts'
-import { parseTree, type TreeNode } from '../format/tree.ts'
+import { parseTree } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 import { decodeBlob } from './blob-codec.ts'
 import type { BlobMap } from './blob-map.ts'
 import { isDamage } from './file-problem.ts'

@@ -1,6 +1,6 @@
 import { chmodSync, fchmodSync, fchownSync, fstatSync, lchownSync, lstatSync } from 'node:fs'
 import { permissions } from '../format/mode.ts'
-import type { ExtendedAttribute, TreeNode } from '../format/tree.ts'
+import type { ExtendedAttribute, TreeNode } from '../format/tree-node.ts'
 import { type OwnerOptions, ownerHere } from '../os/accounts.ts'
 import {
   type ListedAttribute,

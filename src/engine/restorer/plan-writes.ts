@@ -1,5 +1,5 @@
 import type { BlobId, PackId } from '../format/id.ts'
-import type { ExtendedAttribute } from '../format/tree.ts'
+import type { ExtendedAttribute } from '../format/tree-node.ts'
 import type { OwnerOptions } from '../os/accounts.ts'
 import type { BlobIndex, BlobLocation } from '../repository/blob-index.ts'
 import { metadataOf } from './apply-metadata.ts'

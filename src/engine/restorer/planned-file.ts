@@ -1,5 +1,5 @@
 import type { BlobId } from '../format/id.ts'
-import type { TreeNode } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 import type { ExpectedContent } from './compare-content.ts'
 
 /** One entry to bring back, with all below it, and where to. The destination's own folder exists. */

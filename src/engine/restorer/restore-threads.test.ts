@@ -26,7 +26,7 @@ import { type TemporaryFolder, temporaryFolder } from '../../../test/equipment/t
 import { overwrite, PASSWORD, testRepository, through } from '../../../test/equipment/test-repository.ts'
 import { archive } from '../archiver/archive.ts'
 import { type BlobId, hashId, type PackId } from '../format/id.ts'
-import type { TreeNode } from '../format/tree.ts'
+import type { TreeNode } from '../format/tree-node.ts'
 import { createChunker } from '../kernels/chunker.ts'
 import { BlobWriter } from '../repository/blob-writer.ts'
 import { loadIndex } from '../repository/load-index.ts'

@@ -1,5 +1,5 @@
 import type { EngineErrorCode } from '../error.ts'
-import type { ExtendedAttribute } from '../format/tree.ts'
+import type { ExtendedAttribute } from '../format/tree-node.ts'
 
 // What the restorer's thread and those that write files say to each other. In columns rather than objects: there may be a hundred
 // thousand small files in one pack, and each object would be cloned on its way.

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { DatabaseRecord } from '../../application/sources/capture.ts'
 import { CodedError } from '../../engine/error.ts'
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import type { IndexedRepository } from '../../engine/repository/repository.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
 import { PARTIAL } from '../app-snapshots.ts'

@@ -1,5 +1,5 @@
 import type { BlobId } from '../../engine/format/id.ts'
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { BlobMap } from '../../engine/repository/blob-map.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
 import { pathIn, walkPaths } from '../../engine/repository/walk-paths.ts'

@@ -1,4 +1,4 @@
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import type { StoredSnapshot } from '../../engine/repository/snapshots.ts'
 import { pathIn, walkPaths } from '../../engine/repository/walk-paths.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'

@@ -1,4 +1,4 @@
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 
 export interface ListedFile {
   /** Absolute in the snapshot, raw bytes. */

@@ -5,7 +5,8 @@ import { virtualFile, virtualFolder } from '../../engine/archiver/virtual-file.t
 import { goMode } from '../../engine/format/mode.ts'
 import { nameDefect } from '../../engine/format/node-name.ts'
 import type { Timestamp } from '../../engine/format/timestamp.ts'
-import { encodeTree, type TreeNode } from '../../engine/format/tree.ts'
+import { encodeTree } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { pathParts } from '../snapshot-files.ts'
 
 interface Folder {

@@ -1,7 +1,7 @@
 import { lstat, readdir, readlink } from 'node:fs/promises'
 import { posix } from 'node:path'
 import { permissions } from '../../engine/format/mode.ts'
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { ownerHere } from '../../engine/os/accounts.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
 import type { IndexedRepository } from '../../engine/repository/repository.ts'

@@ -1,5 +1,5 @@
 import type { BlobId } from '../../engine/format/id.ts'
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { readBlob, readTree } from '../../engine/repository/read-blob.ts'
 import type { RestoreUnit } from '../restore/plan-in-place.ts'
 import type { ChosenSnapshot } from '../restore/snapshot-choice.ts'

@@ -3,7 +3,7 @@ import { chmod, lchown, lstat, readFile, readlink, symlink, unlink, writeFile } 
 import { basename } from 'node:path'
 import type { Finding } from '../../application/finding.ts'
 import { readSecrets } from '../../application/sources/secrets.ts'
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
 import { OperationError } from '../error.ts'
 import type { Manifest } from '../manifest.ts'

@@ -1,7 +1,7 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { Finding } from '../../application/finding.ts'
-import type { TreeNode } from '../../engine/format/tree.ts'
+import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
 import { type Overwrite, type RestoreProblem, type RestoreResult, restore } from '../../engine/restorer/restore.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'

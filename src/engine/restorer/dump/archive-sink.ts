@@ -1,4 +1,4 @@
-import type { TreeNode } from '../../format/tree.ts'
+import type { TreeNode } from '../../format/tree-node.ts'
 
 /** One entry of an archive. Its names have been judged: they cannot lead out of where the archive is unpacked. */
 export interface ArchiveMember {

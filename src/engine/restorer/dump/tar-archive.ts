@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { permissions } from '../../format/mode.ts'
-import type { ExtendedAttribute, TreeNode } from '../../format/tree.ts'
+import type { ExtendedAttribute, TreeNode } from '../../format/tree-node.ts'
 import { aclText } from './acl-text.ts'
 import type { ArchiveMember, ArchiveSink, WriteBytes } from './archive-sink.ts'
 
