@@ -47,6 +47,8 @@ const PROGRAMS: readonly SystemProgram[] = [
   { command: 'xz', package: 'xz-utils', tests: 'unpacking of Debian packages' },
   { command: 'debootstrap', package: 'debootstrap', tests: 'whole servers that are lost and recovered' },
   { command: 'systemd-nspawn', package: 'systemd-container', tests: 'whole servers that are lost and recovered' },
+  { command: 'openssl', package: 'openssl', tests: 'messages by TLS' },
+  { command: 'update-ca-certificates', package: 'ca-certificates', tests: 'messages by TLS' },
   { command: 'time', package: 'time', tests: 'the smoke run of the benchmarks' },
 ]
 

@@ -119,11 +119,11 @@ async function told(base: string): Promise<ScratchApplication> {
   return app
 }
 
-const skip =
-  process.getuid?.() !== 0
-    ? 'needs root'
-    : spawnSync('sh', ['-c', 'command -v update-ca-certificates && command -v unshare']).status !== 0 &&
-      'needs ca-certificates and unshare'
+const NEEDED = ['openssl', 'update-ca-certificates', 'unshare']
+/** Also for those whose PATH lacks it. */
+const WITH_SBIN = 'PATH=$PATH:/usr/sbin'
+const missing = NEEDED.filter((program) => spawnSync('sh', ['-c', `${WITH_SBIN}; command -v ${program}`]).status !== 0)
+const skip = process.getuid?.() !== 0 ? 'needs root' : missing.length > 0 && `needs ${missing.join(', ')}`
 
 test('a message by TLS arrives where the machine knows the authority, and by none of both ways it is refused', {
   skip,
@@ -147,7 +147,7 @@ test('a message by TLS arrives where the machine knows the authority, and by non
   assert.deepEqual([extra.code, extra.out], [0, '✓ webhook env:HOOK\n1 message delivered\n'])
 
   // As on a machine of their own: what is put there is gone with the mounts.
-  const known = `set -e
+  const known = `set -e; ${WITH_SBIN}
     mount -t tmpfs tmpfs /usr/local/share/ca-certificates
     cp -a /etc/ssl/certs "$0/certs" && mount --bind "$0/certs" /etc/ssl/certs
     cp "$1" /usr/local/share/ca-certificates/ && update-ca-certificates >/dev/null 2>&1
