@@ -206,8 +206,6 @@ function makeBase(): string {
   const mirror = debianMirror()
   const script = [
     'set -e',
-    // Whoever loses power now makes it again: no need to wait for the disk after each file of each package.
-    'export DPKG_FORCE=unsafe-io',
     'if [ -d "$1" ]; then exit 0; fi',
     'rm -rf "$1.making"',
     'debootstrap --variant=minbase --include="$4" "$2" "$1.making" "$3" >"$1.log" 2>&1 || { tail -5 "$1.log" >&2; exit 1; }',
