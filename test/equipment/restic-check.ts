@@ -25,6 +25,6 @@ function expectCheck(repository: string, program: Restic, args: readonly string[
 }
 
 /** Nobody is at work there, and who was has cleared up: else `restic check` would refuse, but for what it thinks stale. */
-export function expectNoLocks(repository: string): void {
+function expectNoLocks(repository: string): void {
   assert.deepEqual(readdirSync(join(repository, 'locks')), [], 'locks stay')
 }
