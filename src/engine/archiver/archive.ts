@@ -333,9 +333,7 @@ class Archive {
     part: Part,
     inner: TargetFolder | undefined,
   ): Promise<Found> {
-    const entries =
-      this.#options.lookAhead?.take(path) ??
-      fromSource(path, () => new FolderEntries(path, readdirSync(path, { encoding: 'latin1' }).sort()))
+    const entries = this.#options.lookAhead?.take(path) ?? fromSource(path, () => FolderEntries.in(path))
     const looked = this.#attributes(path, stats)
     const fitting = this.#fitting(path, name, stats, looked, parent)
     const parentNode = fitting ? undefined : parent?.node

@@ -1,4 +1,3 @@
-import { readdirSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type EntryStats, FolderEntries } from '../os/entry-stats.ts'
 import { below } from './below.ts'
@@ -50,13 +49,13 @@ export class LookAhead {
 
   /** The folders in it. */
   #look(folder: Buffer): Buffer[] {
-    let names: string[]
+    let entries: FolderEntries
     try {
-      names = readdirSync(folder, { encoding: 'latin1' }).sort()
+      entries = FolderEntries.in(folder)
     } catch {
       return [] // also for a target that is no folder
     }
-    const entries = new FolderEntries(folder, names)
+    const { names } = entries
     entries.look(0, names.length)
     this.#entries += names.length
     this.#folders.set(folder.toString('latin1'), entries)

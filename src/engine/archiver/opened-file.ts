@@ -63,24 +63,19 @@ export class OpenedFile implements Disposable {
     }
   }
 
-  /** True when content or size were changed since the stats were taken. */
-  hasChanged(): boolean {
+  /** Whether the file was written to since it was in a state, as far as size and times tell. */
+  hasChanged(before: EntryStats = this.#stats): boolean {
     const after = EntryStats.ofDescriptor(this.fd)
-    return hasOtherContent(after, this.#stats)
+    return (
+      after.mtimeSeconds !== before.mtimeSeconds ||
+      after.mtimeNanoseconds !== before.mtimeNanoseconds ||
+      after.size !== before.size
+    )
   }
 
   [Symbol.dispose](): void {
     if (!this.#isLent) closeSync(this.fd)
   }
-}
-
-/** Whether a file was written to between two looks at it, as far as its size and times tell. */
-export function hasOtherContent(after: EntryStats, before: EntryStats): boolean {
-  return (
-    after.mtimeSeconds !== before.mtimeSeconds ||
-    after.mtimeNanoseconds !== before.mtimeNanoseconds ||
-    after.size !== before.size
-  )
 }
 
 function openWithoutAccessTime(path: Buffer): number {

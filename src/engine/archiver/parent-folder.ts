@@ -1,8 +1,8 @@
 import { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
-import { TREE_CLOSING, TREE_OPENING } from '../format/tree.ts'
 import { type FittingNode, type NodeFacts, TreeCursor } from '../format/tree-cursor.ts'
 import type { TreeNode } from '../format/tree-node.ts'
+import { TREE_CLOSING, TREE_OPENING } from '../format/tree-text.ts'
 import type { EncodedNode } from './encoded-node.ts'
 
 /** Such a tree of the parent snapshot is as good as none: what it might have spared is read again. */

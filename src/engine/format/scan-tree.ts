@@ -1,4 +1,5 @@
 import type { BlobId } from './id.ts'
+import { MAX_UINT32 } from './json-fields.ts'
 import {
   isIdAt,
   literal,
@@ -11,37 +12,35 @@ import {
   scanTime,
 } from './scan.ts'
 import type { Timestamp } from './timestamp.ts'
-import type { ExtendedAttribute, NodeType, TreeNode } from './tree-node.ts'
+import type { ExtendedAttribute, TreeNode } from './tree-node.ts'
+import {
+  ATIME,
+  CONTENT,
+  CTIME,
+  DEVICE_ID,
+  GID,
+  GROUP,
+  INODE,
+  LINK_TARGET,
+  LINKS,
+  MODE,
+  MTIME,
+  NAME,
+  NO_CONTENT,
+  SIZE,
+  SUBTREE,
+  TREE_CLOSING,
+  TREE_OPENING,
+  TYPES,
+  UID,
+  USER,
+} from './tree-text.ts'
 
-const text = (value: string): Uint8Array => Buffer.from(value, 'latin1')
-const OPENING = text('{"nodes":[')
-const CLOSING = text(']}\n')
-const NAME = text('{"name":"')
-const TYPES: readonly (readonly [NodeType, Uint8Array])[] = [
-  ['file', text('","type":"file"')],
-  ['dir', text('","type":"dir"')],
-  ['symlink', text('","type":"symlink"')],
-]
-const MODE = text(',"mode":')
-const MTIME = text(',"mtime":"')
-const ATIME = text('","atime":"')
-const CTIME = text('","ctime":"')
-const UID = text('","uid":')
-const GID = text(',"gid":')
-const USER = text(',"user":"')
-const GROUP = text(',"group":"')
-const INODE = text(',"inode":')
-const DEVICE_ID = text(',"device_id":')
-const SIZE = text(',"size":')
-const LINKS = text(',"links":')
-const LINK_TARGET = text(',"linktarget":"')
-const CONTENT = text(',"content":[')
-const NO_CONTENT = text(',"content":null')
-const SUBTREE = text(',"subtree":"')
+/** Types of the nodes that are read here. */
+const SCANNED = ['file', 'dir', 'symlink'] as const
 const QUOTE = 0x22
 const COMMA = 0x2c
 const BRACE = 0x7d
-const MAX_UINT32 = 0xffff_ffff
 const SECOND = 1_000_000_000n
 const NO_ATTRIBUTES: readonly ExtendedAttribute[] = []
 
@@ -70,13 +69,13 @@ class TreeScan {
 
   nodes(): TreeNode[] | undefined {
     const nodes: TreeNode[] = []
-    if (!this.#has(OPENING)) return undefined
-    if (!this.#has(CLOSING)) {
+    if (!this.#has(TREE_OPENING)) return undefined
+    if (!this.#has(TREE_CLOSING)) {
       for (;;) {
         const node = this.#node()
         if (node === undefined) return undefined
         nodes.push(node)
-        if (this.#has(CLOSING)) break
+        if (this.#has(TREE_CLOSING)) break
         if (this.#bytes[this.#at++] !== COMMA) return undefined
       }
     }
@@ -86,7 +85,7 @@ class TreeScan {
   #node(): TreeNode | undefined {
     this.#must(NAME)
     const name = this.#plain()
-    const type = TYPES.find(([, expected]) => this.#has(expected))?.[0]
+    const type = SCANNED.find((each) => this.#has(TYPES[each]))
     if (this.#at === NONE || name.length === 0 || type === undefined) return undefined
     const mode = this.#numberAfter(MODE, MAX_UINT32)
     this.#must(MTIME)

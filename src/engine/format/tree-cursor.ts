@@ -1,9 +1,28 @@
 import type { BlobId } from './id.ts'
 import { goJsonString } from './json.ts'
 import { quoteName, unquoteName } from './quote.ts'
-import { isIdAt, literal, NONE, type ScannedTime, scanIds, scanTime } from './scan.ts'
-import { parseNodeBytes, parseTree, TREE_CLOSING, TREE_OPENING } from './tree.ts'
+import { isIdAt, literal, NONE, type ScannedNumber, type ScannedTime, scanIds, scanNumber, scanTime } from './scan.ts'
+import { parseNodeBytes, parseTree } from './tree.ts'
 import type { TreeNode } from './tree-node.ts'
+import {
+  ATIME,
+  CONTENT,
+  CTIME,
+  DEVICE_ID,
+  GID,
+  INODE,
+  LINKS,
+  MODE,
+  MTIME,
+  NAME,
+  NO_CONTENT,
+  SIZE,
+  SUBTREE,
+  TREE_CLOSING,
+  TREE_OPENING,
+  TYPES,
+  UID,
+} from './tree-text.ts'
 
 // Holds what is found on disk against the tree of the last snapshot without making objects of its nodes: nearly always all is
 // as it was, and then the bytes of the node are what would be written again. They are compared, not interpreted: a node
@@ -43,27 +62,6 @@ export interface FittingNode {
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const COMMA = 0x2c
-const ZERO = 0x30
-
-const text = (value: string): Uint8Array => Buffer.from(value, 'latin1')
-const NAME = text('{"name":"')
-const TYPES = {
-  file: text('","type":"file","mode":'),
-  dir: text('","type":"dir","mode":'),
-  symlink: text('","type":"symlink","mode":'),
-}
-const MTIME = text(',"mtime":"')
-const ATIME = text('","atime":"')
-const CTIME = text('","ctime":"')
-const UID = text('","uid":')
-const GID = text(',"gid":')
-const INODE = text(',"inode":')
-const DEVICE_ID = text(',"device_id":')
-const SIZE = text(',"size":')
-const LINKS = text(',"links":')
-const CONTENT = text(',"content":[')
-const NO_CONTENT = text(',"content":null')
-const SUBTREE = text(',"subtree":"')
 
 /** Goes through the nodes of a tree once, in the order of their names. */
 export class TreeCursor {
@@ -140,7 +138,7 @@ export class TreeCursor {
       at = literal(bytes, start + NAME.length, Buffer.from(goJsonString(quoteName(name)).slice(1, -1), 'utf8'))
     }
     at = literal(bytes, at, TYPES[facts.type])
-    at = number(bytes, at, facts.mode)
+    at = number(bytes, literal(bytes, at, MODE), facts.mode)
     const mtime = literal(bytes, at, MTIME)
     at = time(bytes, mtime, facts.mtime)
     const timeLength = at - mtime
@@ -215,27 +213,23 @@ function isPlain(byte: number): boolean {
   )
 }
 
+const scannedNumber: ScannedNumber = { value: 0 }
+
 /** Where the number ends, if it is written there in as few digits as it takes. */
 function number(bytes: Uint8Array, at: number, expected: number): number {
-  if (at === NONE) return NONE
-  let end = at
-  let value = 0
-  for (let digit = bytes[end]! - ZERO; digit >= 0 && digit <= 9 && end - at < 16; digit = bytes[++end]! - ZERO) {
-    value = value * 10 + digit
-  }
-  if (value !== expected || end === at || (bytes[at] === ZERO && end > at + 1)) return NONE
-  return end
+  const end = scanNumber(bytes, at, scannedNumber)
+  return scannedNumber.value === expected ? end : NONE
 }
 
-const scanned: ScannedTime = { seconds: 0, nanoseconds: 0, offset: 0 }
+const scannedTime: ScannedTime = { seconds: 0, nanoseconds: 0, offset: 0 }
 
 /** Where the time ends, if it is written there as `formatTimestamp` does. */
 function time(bytes: Uint8Array, at: number, expected: FactTime): number {
-  const end = scanTime(bytes, at, scanned)
+  const end = scanTime(bytes, at, scannedTime)
   const isSame =
-    scanned.seconds === expected.seconds &&
-    scanned.nanoseconds === expected.nanoseconds &&
-    scanned.offset === expected.offset
+    scannedTime.seconds === expected.seconds &&
+    scannedTime.nanoseconds === expected.nanoseconds &&
+    scannedTime.offset === expected.offset
   return isSame ? end : NONE
 }
 

@@ -22,17 +22,13 @@ import { quoteName, unquoteName } from './quote.ts'
 import { scanTree } from './scan-tree.ts'
 import { formatTimestamp, type Timestamp } from './timestamp.ts'
 import { type ExtendedAttribute, NODE_TYPES, type NodeType, type TreeNode } from './tree-node.ts'
+import { CLOSING, OPENING, TREE_CLOSING, TREE_OPENING } from './tree-text.ts'
 
 /** Encoded text is turned into bytes in pieces of this size: a string ends at 512 MiB, a large directory need not. */
 const PIECE = 1 << 20
 /** Larger trees are parsed in batches of about this size. Far below what a string holds, far above what directories need. */
 const BATCH = 64 << 20
 const NO_ATTRIBUTES: readonly ExtendedAttribute[] = []
-const OPENING = '{"nodes":['
-const CLOSING = ']}\n'
-/** What stands before and after the nodes of a tree that `encodeTree` or restic wrote. */
-export const TREE_OPENING: Uint8Array = Buffer.from(OPENING)
-export const TREE_CLOSING: Uint8Array = Buffer.from(CLOSING)
 const COMMA = 0x2c
 
 /**

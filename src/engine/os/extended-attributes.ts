@@ -13,7 +13,10 @@ export interface ListedAttribute {
   readonly rawName?: Buffer
 }
 
-const listNames = cFunction<[Buffer, Buffer, number]>('int64_t llistxattr(const void *path, void *list, size_t size)')
+/** llistxattr(2): bytes of the names, or the negated error number. The path ends with a NUL byte. */
+export const listNames = cFunction<[Buffer, Buffer, number]>(
+  'int64_t llistxattr(const void *path, void *list, size_t size)',
+)
 const getValue = cFunction<[Buffer, Buffer, Buffer, number]>(
   'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
 )

@@ -5,7 +5,7 @@ import { createKernels, type Kernels, type Region } from '../../kernels/kernels.
 import { EntryStats } from '../../os/entry-stats.ts'
 import { assemblerMemory, PackAssembler, PackPlaces, type PlacedPack } from '../../repository/pack-assembler.ts'
 import { failure, type Veto } from '../file-store.ts'
-import { hasOtherContent, OpenedFile } from '../opened-file.ts'
+import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
 import { type FileJob, type FileResult, INPUT, type WorkerSetUp } from './protocol.ts'
 
@@ -118,7 +118,14 @@ export class FileStorer {
       this.#options.onContinue(next, end, state)
     }
     const ids = this.#storeChunks(lengths)
-    return { kind: 'stored', ids, bytes: cut, state, changed: final && hasChanged(path, file, state), next }
+    return {
+      kind: 'stored',
+      ids,
+      bytes: cut,
+      state,
+      changed: final && fromSource(path, () => file.hasChanged(state)),
+      next,
+    }
   }
 
   #storeChunks(lengths: readonly number[]): Uint8Array {
@@ -133,9 +140,4 @@ export class FileStorer {
     }
     return ids
   }
-}
-
-function hasChanged(path: Buffer, file: OpenedFile, state: EntryStats): boolean {
-  const after = fromSource(path, () => EntryStats.ofDescriptor(file.fd))
-  return hasOtherContent(after, state)
 }
