@@ -92,6 +92,12 @@ class OtherChanges {
     this.list.push({ path, change, isFolder, step })
   }
 
+  /** What was there is kept beside it. */
+  #written({ path, change }: Pick<OtherChange, 'path' | 'change'>, step: string): void {
+    this.#add(path, change, step)
+    if (change === 'changed') this.#add(beforeName(path, this.#with.stamp), 'created', step)
+  }
+
   async #parents(path: string, step: string | undefined): Promise<void> {
     for (const folder of await missingParents(path)) {
       if (!(await this.#comesBack(folder))) this.#add(folder, 'created', step, true)
@@ -137,8 +143,7 @@ class OtherChanges {
     for (const file of [configFile, passwordFile]) {
       if (file === undefined) continue
       await this.#parents(file.path, 'config')
-      this.#add(file.path, file.change, 'config')
-      if (file.change === 'changed') this.#add(beforeName(file.path, this.#with.stamp), 'created', 'config')
+      this.#written(file, 'config')
     }
   }
 
@@ -188,10 +193,7 @@ class OtherChanges {
   async boot({ boot }: Draft): Promise<void> {
     if (boot === undefined) return
     const { config, stamp } = this.#with
-    if (boot.file !== undefined) {
-      this.#add(boot.file.path, boot.file.change, 'boot')
-      if (boot.file.change === 'changed') this.#add(beforeName(boot.file.path, stamp), 'created', 'boot')
-    }
+    if (boot.file !== undefined) this.#written(boot.file, 'boot')
     const list = pm2ListFile(pm2OwnerOf(config).pm2Home)
     const isThere = (await presence(list)) !== 'nothing'
     if (!boot.starts && !isThere) return // then pm2 has nothing to forget
