@@ -201,7 +201,7 @@ export class TreeCursor {
 }
 
 /** Bytes of a name that are written as they are: ASCII but for what Go or JSON escapes. */
-function isPlain(byte: number): boolean {
+export function isPlain(byte: number): boolean {
   return (
     byte >= 0x20 &&
     byte <= 0x7e &&
