@@ -26,11 +26,12 @@ export function adaptiveFileStore(inline: FileStore, startPool: () => FileStore)
     get isConcurrent() {
       return pool !== undefined
     },
-    store(path, size, asksVeto) {
+    store(file) {
       files += 1
-      bytes += size
+      bytes += file.size
       if (triesThreads && (files > FILES_WITHOUT_THREADS || bytes > BYTES_WITHOUT_THREADS)) start()
-      return (pool ?? inline).store(path, size, asksVeto)
+      const to = pool ?? inline
+      to.store(file)
     },
   }
 }

@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
-import { encodeNode, joinNodes } from '../format/tree.ts'
+import { encodeNode } from '../format/tree.ts'
 import type { FittingNode } from '../format/tree-cursor.ts'
 import type { ExtendedAttribute, TreeNode } from '../format/tree-node.ts'
 import type { Chunker } from '../kernels/chunker.ts'
@@ -10,8 +10,16 @@ import { EntryStats, FolderEntries } from '../os/entry-stats.ts'
 import { listExtendedAttributes } from '../os/extended-attributes.ts'
 import { below } from './below.ts'
 import type { BlobSink } from './blob-sink.ts'
-import { EncodedNode } from './encoded-node.ts'
-import { type FileStore, inlineFileStore, type StoredFile, type Veto } from './file-store.ts'
+import { EncodedNode, NodeWriter, treeOf } from './encoded-node.ts'
+import {
+  contentOf,
+  type FileStore,
+  type FileToStore,
+  inlineFileStore,
+  type StoredContent,
+  type StoredFile,
+  type Veto,
+} from './file-store.ts'
 import type { LookAhead } from './look-ahead.ts'
 import { nodeFacts } from './node-facts.ts'
 import { nodeFromStats, nodeType } from './node-from-stats.ts'
@@ -111,16 +119,99 @@ export async function archive(targets: readonly Buffer[], options: ArchiveOption
   return new Archive(options).run(targets)
 }
 
-/** A node that is there when the content of all files below it is stored. */
+/**
+ * A node that is there when the content of all files below it is stored. No promise: a first backup has one for each file, and
+ * most of what a promise leaves to the collector lives until the file is stored.
+ */
 class Later {
-  readonly node: Promise<EncodedNode | undefined>
+  #isThere = false
+  #node: EncodedNode | undefined
+  #group: Group | undefined
 
-  constructor(node: Promise<EncodedNode | undefined>) {
-    this.node = node
+  get isThere(): boolean {
+    return this.#isThere
+  }
+
+  /** Undefined when the entry is not archived. */
+  get node(): EncodedNode | undefined {
+    return this.#node
+  }
+
+  settle(node: EncodedNode | undefined): void {
+    this.#isThere = true
+    this.#node = node
+    this.#group?.oneIsThere()
+    this.#group = undefined
+  }
+
+  /** Of one group at most. */
+  join(group: Group): void {
+    this.#group = group
+  }
+}
+
+/** Whoever waits for several nodes. */
+class Group {
+  #toCome: number
+  readonly #whenAll: () => void
+
+  constructor(toCome: number, whenAll: () => void) {
+    this.#toCome = toCome
+    this.#whenAll = whenAll
+  }
+
+  oneIsThere(): void {
+    this.#toCome -= 1
+    if (this.#toCome === 0) this.#whenAll()
   }
 }
 
 type Found = EncodedNode | undefined | Later
+
+/** A file whose content is being stored. */
+class StoringFile extends Later implements FileToStore {
+  readonly path: Buffer
+  readonly name: Buffer
+  readonly seen: EntryStats
+  /** Whether the parent snapshot has something at the path. */
+  readonly hasParent: boolean
+  readonly part: Part
+  /** Where further links to it are kept. */
+  linked: LinkedFile | undefined
+  readonly #archive: FilesInArchive
+
+  constructor(archive: FilesInArchive, path: Buffer, name: Buffer, seen: EntryStats, hasParent: boolean, part: Part) {
+    super()
+    this.#archive = archive
+    this.path = path
+    this.name = name
+    this.seen = seen
+    this.hasParent = hasParent
+    this.part = part
+  }
+
+  get size(): number {
+    return this.seen.size
+  }
+
+  get asksVeto(): boolean {
+    return true
+  }
+
+  whenStored(stored: StoredFile): void {
+    this.#archive.fileIsStored(this, stored)
+  }
+
+  whenFailed(error: unknown): void {
+    this.#archive.fail(error)
+  }
+}
+
+/** What is told of files that were being stored. */
+interface FilesInArchive {
+  fileIsStored(file: StoringFile, stored: StoredFile): void
+  fail(error: unknown): void
+}
 
 /** Extended attributes of an entry, and what is wrong with them. */
 interface Attributes {
@@ -132,9 +223,12 @@ const NO_ATTRIBUTES: Attributes = { attributes: [], problems: [] }
 
 /** A file with several links, and how many of them may still come. */
 interface LinkedFile {
-  readonly stored: Promise<StoredFile>
   readonly stats: EntryStats
   toCome: number
+  /** Once it is. */
+  stored: StoredFile | undefined
+  /** Further links that wait for that. */
+  readonly waiting: StoringFile[]
 }
 
 /** Of whom an entry is a part. */
@@ -145,10 +239,10 @@ interface Part {
   readonly isTarget: boolean
 }
 
-/** Files whose content is being stored at a time. Each holds a promise and a path. */
+/** Files whose content is being stored at a time. Each holds a path. */
 const FILES_UNDER_WAY = 1024
 
-class Archive {
+class Archive implements FilesInArchive {
   readonly #options: ArchiveOptions
   readonly #files: FileStore
   /** By device and inode. */
@@ -167,6 +261,9 @@ class Archive {
   #underWay = 0
   #whenOneEnds: (() => void) | undefined
   #failure: { readonly error: unknown } | undefined
+  /** Told of the failure: whoever waits for nodes that will not come. */
+  readonly #waiting = new Set<(error: unknown) => void>()
+  readonly #writer = new NodeWriter()
   #lastTurn = performance.now()
   #lastProgress = Number.NEGATIVE_INFINITY
   /** The last file, unless `onProgress` was told of it. */
@@ -186,7 +283,7 @@ class Archive {
     for (const [key, entry] of tree.entries) {
       found.push(await this.#targetEntry(entry, Buffer.from(key, 'latin1'), parent?.entryOutOfOrder(key)))
     }
-    const nodes = await resolved(found)
+    const nodes = await this.#resolved(found)
     if (this.#failure) throw this.#failure.error
     if (this.#untold) this.#tellProgress(this.#untold, performance.now())
     const archived = this.#targets.filter((target) => target !== undefined)
@@ -236,7 +333,8 @@ class Archive {
       this.#targets[place] = { path, node: entry?.node, ...counts }
       return entry
     }
-    return found instanceof Later ? this.#later(found.node.then(note)) : note(found)
+    if (!(found instanceof Later)) return note(found)
+    return this.#later(this.#resolved([found]).then(([node]) => note(node)))
   }
 
   /** A folder on the way to targets: metadata of the real one, links followed (format reference 8.2). */
@@ -266,16 +364,43 @@ class Archive {
     found: readonly Found[],
     then: (nodes: EncodedNode[]) => Promise<EncodedNode | undefined> | EncodedNode,
   ): Promise<Found> {
-    if (found.some((one) => one instanceof Later)) return this.#later(resolved(found).then(then))
-    return then(found.filter((one) => one !== undefined) as EncodedNode[])
+    if (found.some((one) => one instanceof Later && !one.isThere)) return this.#later(this.#resolved(found).then(then))
+    return then(nodesOf(found))
   }
 
-  /** What fails later ends the walk; until somebody waits for it, it is not unhandled. */
   #later(node: Promise<EncodedNode | undefined>): Later {
-    node.catch((error: unknown) => {
-      this.#failure ??= { error }
-    })
-    return new Later(node)
+    const later = new Later()
+    node.then(
+      (there) => later.settle(there),
+      (error: unknown) => this.fail(error),
+    )
+    return later
+  }
+
+  /** The nodes, once all are there. Rejects with the failure of the archive. */
+  async #resolved(found: readonly Found[]): Promise<EncodedNode[]> {
+    if (this.#failure) throw this.#failure.error
+    const later = found.filter((one) => one instanceof Later && !one.isThere) as Later[]
+    if (later.length > 0) {
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting.add(reject)
+        const group = new Group(later.length, () => {
+          this.#waiting.delete(reject)
+          resolve()
+        })
+        for (const one of later) one.join(group)
+      })
+    }
+    return nodesOf(found)
+  }
+
+  /** Ends the walk. */
+  fail(error: unknown): void {
+    if (this.#failure) return
+    this.#failure = { error }
+    for (const reject of this.#waiting) reject(error)
+    this.#waiting.clear()
+    this.#whenOneEnds?.()
   }
 
   /** Undefined when the entry is not archived; why was reported. Throws `SOURCE` for an unreadable one. */
@@ -440,7 +565,7 @@ class Archive {
     const ordered = this.#inOrder(children, name)
     const { sink } = this.#options
     if (parent?.consistsOf(ordered) && sink.has('tree', parent.id)) return parent.id
-    return (await sink.save('tree', joinNodes(ordered.map(({ bytes }) => bytes)))).id
+    return (await sink.save('tree', treeOf(ordered))).id
   }
 
   #savedFolder(node: TreeNode, subtree: BlobId, parent: TreeNode | undefined): EncodedNode {
@@ -493,59 +618,52 @@ class Archive {
         return encoded({ ...node, size: before.size, content: before.content! })
       }
     }
-    return this.#changedFile(path, name, stats, before, part)
+    return this.#changedFile(new StoringFile(this, path, name, stats, before !== undefined, part))
   }
 
-  async #changedFile(
-    path: Buffer,
-    name: Buffer,
-    stats: EntryStats,
-    parent: TreeNode | undefined,
-    part: Part,
-  ): Promise<Found> {
-    const finish = (stored: StoredFile) => this.#stored(path, name, stats, parent, part, stored)
-    const linked = this.#linkTo(path, stats)
-    if (linked) {
-      const storeAnew = (first: StoredFile) => (first.kind === 'stored' ? first : this.#store(path, stats))
-      if (!this.#files.isConcurrent) return finish(await storeAnew(await linked))
-      return this.#later(linked.then(storeAnew).then(finish))
+  #changedFile(file: StoringFile): Found | Promise<Found> {
+    const { path, seen } = file
+    const linked = this.#linkTo(path, seen)
+    if (linked?.stored?.kind === 'stored') return this.#storedFile(file, linked.stored)
+    if (linked !== undefined && linked.stored === undefined) {
+      linked.waiting.push(file)
+      return file
     }
-    const storing = this.#store(path, stats)
-    if (stats.nlink > 1) this.#rememberLink(stats, storing)
-    if (!this.#files.isConcurrent) return finish(await storing)
-    const later = this.#later(storing.then(finish))
-    await this.#room()
-    return later
+    if (linked === undefined && seen.nlink > 1) file.linked = this.#rememberLink(seen)
+    this.#store(file)
+    // Who stores files on this thread has one at a time.
+    if (!this.#files.isConcurrent) return this.#resolved([file]).then(() => file)
+    return this.#underWay < FILES_UNDER_WAY ? file : this.#room().then(() => file)
   }
 
-  async #store(path: Buffer, { size }: EntryStats): Promise<StoredFile> {
+  #store(file: StoringFile): void {
     this.#underWay += 1
+    this.#files.store(file)
+  }
+
+  fileIsStored(file: StoringFile, stored: StoredFile): void {
+    this.#underWay -= 1
     try {
-      return await this.#files.store(path, size, true)
-    } finally {
-      this.#underWay -= 1
-      this.#whenOneEnds?.()
+      if (file.linked !== undefined) this.#furtherLinks(file.linked, stored)
+      file.settle(this.#storedFile(file, stored))
+    } catch (error) {
+      this.fail(error)
     }
+    this.#whenOneEnds?.()
   }
 
   /** Waits while too many files are under way: the walk must not run ahead of the work without bound. */
   async #room(): Promise<void> {
-    while (this.#underWay >= FILES_UNDER_WAY) {
+    while (this.#underWay >= FILES_UNDER_WAY && !this.#failure) {
       await new Promise<void>((resolve) => {
         this.#whenOneEnds = resolve
       })
-      this.#throwIfStopped()
     }
+    this.#throwIfStopped()
   }
 
-  #stored(
-    path: Buffer,
-    name: Buffer,
-    stats: EntryStats,
-    parent: TreeNode | undefined,
-    part: Part,
-    stored: StoredFile,
-  ): EncodedNode | undefined {
+  #storedFile(file: StoringFile, stored: StoredFile): EncodedNode | undefined {
+    const { path, name, seen, part } = file
     switch (stored.kind) {
       case 'vetoed':
         this.#problem(path, 'vetoed', `${path} is left out: ${stored.reason}`)
@@ -558,10 +676,10 @@ class Archive {
       }
       case 'stored':
         try {
-          const node = this.#node(path, name, stored.state.equals(stats) ? stats : stored.state)
+          const node = this.#fileNode(path, name, stored.state.equals(seen) ? seen : stored.state, stored)
           if (stored.changed) this.#problem(path, 'changed', `${path} was written to while it was read`)
-          this.#countFile(path, parent ? 'filesChanged' : 'filesNew', stored.size, part)
-          return encoded({ ...node, size: stored.size, content: stored.content })
+          this.#countFile(path, file.hasParent ? 'filesChanged' : 'filesNew', stored.size, part)
+          return node
         } catch (error) {
           this.#sourceProblem(path, error, part.isTarget ? 'unreadable' : undefined)
           return undefined
@@ -569,20 +687,43 @@ class Archive {
     }
   }
 
+  /** Throws `SOURCE`. */
+  #fileNode(path: Buffer, name: Buffer, stats: EntryStats, { ids, size }: StoredContent): EncodedNode {
+    const looked = this.#attributes(path, stats)
+    const facts = fromSource(path, () => nodeFacts(path, stats, looked.attributes))
+    if (facts === undefined) {
+      return encoded({ ...this.#node(path, name, stats, looked), size, content: contentOf(ids) })
+    }
+    this.#reportAttributes(looked)
+    return this.#writer.write(name, facts.size === size ? facts : { ...facts, size }, ids)
+  }
+
   /** An earlier link to the same, unaltered file. */
-  #linkTo(path: Buffer, stats: EntryStats): Promise<StoredFile> | undefined {
+  #linkTo(path: Buffer, stats: EntryStats): LinkedFile | undefined {
     if (stats.nlink < 2) return undefined
-    const key = `${stats.dev}:${stats.ino}`
+    const key = linkKey(stats)
     const linked = this.#linked.get(key)
     // What was seen of both together, with the folder, was seen before the first one was read.
     if (!linked?.stats.equals(lstat(path))) return undefined
     linked.toCome -= 1
     if (linked.toCome === 0) this.#linked.delete(key)
-    return linked.stored
+    return linked
   }
 
-  #rememberLink(stats: EntryStats, stored: Promise<StoredFile>): void {
-    this.#linked.set(`${stats.dev}:${stats.ino}`, { stored, stats, toCome: stats.nlink - 1 })
+  #rememberLink(stats: EntryStats): LinkedFile {
+    const linked: LinkedFile = { stats, toCome: stats.nlink - 1, stored: undefined, waiting: [] }
+    this.#linked.set(linkKey(stats), linked)
+    return linked
+  }
+
+  /** Of one that was not stored, whatever it was, each further link is tried by its own path. */
+  #furtherLinks(linked: LinkedFile, stored: StoredFile): void {
+    linked.stored = stored
+    for (const file of linked.waiting) {
+      if (stored.kind === 'stored') file.settle(this.#storedFile(file, stored))
+      else this.#store(file)
+    }
+    linked.waiting.length = 0
   }
 
   async #replaced(
@@ -611,13 +752,15 @@ class Archive {
     }
     const { copy, storedAs } = replacement
     // A copy was admitted by whoever made it.
-    const stored = await this.#files.store(copy, node.size, false)
+    const stored = await new Promise<StoredFile>((whenStored, whenFailed) => {
+      this.#files.store({ path: copy, seen: undefined, size: node.size, asksVeto: false, whenStored, whenFailed })
+    })
     if (stored.kind !== 'stored') {
       const [message, errno] = stored.kind === 'failed' ? [stored.message, stored.errno] : [stored.reason, undefined]
       throw new EngineError('SOURCE', message, { facts: { path: path.toString(), errno } })
     }
     this.#countFile(path, parent ? 'filesChanged' : 'filesNew', stored.size, part)
-    return encoded({ ...node, name: storedAs ?? name, size: stored.size, content: stored.content })
+    return encoded({ ...node, name: storedAs ?? name, size: stored.size, content: contentOf(stored.ids) })
   }
 
   /** Throws `SOURCE`. */
@@ -717,13 +860,17 @@ function kept(name: Buffer, { tree }: ParentEntry, { start, end }: FittingNode):
   return new EncodedNode(name.toString('latin1'), tree, start, end)
 }
 
-async function resolved(found: readonly Found[]): Promise<EncodedNode[]> {
+function nodesOf(found: readonly Found[]): EncodedNode[] {
   const nodes: EncodedNode[] = []
   for (const one of found) {
-    const node = one instanceof Later ? await one.node : one
+    const node = one instanceof Later ? one.node : one
     if (node) nodes.push(node)
   }
   return nodes
+}
+
+function linkKey({ dev, ino }: EntryStats): string {
+  return `${dev}:${ino}`
 }
 
 function lstat(path: Buffer): EntryStats {

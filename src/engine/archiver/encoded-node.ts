@@ -1,5 +1,12 @@
 import { parseNodeBytes } from '../format/tree.ts'
+import type { NodeFacts } from '../format/tree-cursor.ts'
 import type { TreeNode } from '../format/tree-node.ts'
+import { TREE_CLOSING, TREE_OPENING } from '../format/tree-text.ts'
+import { type Content, nodeRoom, writeNode } from '../format/write-node.ts'
+
+const COMMA = 0x2c
+/** Nodes that are written one after the other share memory: a buffer of its own costs each of them more than its bytes. */
+const SHARED_BYTES = 64 * 1024
 
 /**
  * A node of the snapshot that is being made, as it will stand in the tree of its folder: a few hundred bytes, where an
@@ -8,7 +15,7 @@ import type { TreeNode } from '../format/tree-node.ts'
 export class EncodedNode {
   /** `latin1` text of the bytes of the name: it sorts as they do. */
   readonly name: string
-  /** Shared with the tree of the parent snapshot, when the node stands there in the same words. */
+  /** Shared with the tree of the parent snapshot, when the node stands there in the same words, or with other nodes. */
   readonly #bytes: Buffer
   readonly #start: number
   readonly #end: number
@@ -20,16 +27,53 @@ export class EncodedNode {
     this.#end = end
   }
 
-  get bytes(): Buffer {
-    return this.#bytes.subarray(this.#start, this.#end)
+  get length(): number {
+    return this.#end - this.#start
   }
 
   get node(): TreeNode {
-    return parseNodeBytes(this.bytes)
+    return parseNodeBytes(this.#bytes.subarray(this.#start, this.#end))
+  }
+
+  copyTo(target: Buffer, at: number): void {
+    this.#bytes.copy(target, at, this.#start, this.#end)
   }
 
   /** Where the node ends in this tree, when it stands there and begins at this place; otherwise -1. */
   endIn(tree: Buffer, start: number): number {
     return this.#bytes === tree && this.#start === start ? this.#end : -1
   }
+}
+
+/** Encodes nodes from what is known of entries. */
+export class NodeWriter {
+  #bytes: Buffer = Buffer.alloc(0)
+  #end = 0
+
+  write(name: Buffer, facts: NodeFacts, content: Content): EncodedNode {
+    const room = nodeRoom(name, facts, content)
+    if (this.#bytes.length - this.#end < room) {
+      this.#bytes = Buffer.allocUnsafeSlow(Math.max(room, SHARED_BYTES))
+      this.#end = 0
+    }
+    const start = this.#end
+    this.#end = writeNode(this.#bytes, start, name, facts, content)
+    return new EncodedNode(name.toString('latin1'), this.#bytes, start, this.#end)
+  }
+}
+
+/** The tree of these nodes, in the order of their names, which nobody looks at here. */
+export function treeOf(nodes: readonly EncodedNode[]): Buffer {
+  let size = TREE_OPENING.length + TREE_CLOSING.length + Math.max(0, nodes.length - 1)
+  for (const { length } of nodes) size += length
+  const tree = Buffer.allocUnsafeSlow(size)
+  tree.set(TREE_OPENING)
+  let at = TREE_OPENING.length
+  for (let i = 0; i < nodes.length; i++) {
+    if (i > 0) tree[at++] = COMMA
+    nodes[i]!.copyTo(tree, at)
+    at += nodes[i]!.length
+  }
+  tree.set(TREE_CLOSING, at)
+  return tree
 }

@@ -7,29 +7,53 @@ import { OpenedFile } from './opened-file.ts'
 import { fromSource } from './source-error.ts'
 import { ContentStore } from './store-content.ts'
 
+export interface StoredContent {
+  /** 32 bytes for each blob. */
+  readonly ids: Uint8Array
+  /** Bytes that were stored. */
+  readonly size: number
+}
+
 export type StoredFile =
-  | {
+  | (StoredContent & {
       readonly kind: 'stored'
-      readonly content: readonly BlobId[]
-      /** Bytes that were stored. */
-      readonly size: number
       /** Never younger than the content. */
       readonly state: EntryStats
       /** Whether the file was written to meanwhile. */
       readonly changed: boolean
-    }
+    })
   | { readonly kind: 'vetoed'; readonly reason: string }
   | { readonly kind: 'failed'; readonly message: string; readonly errno: string | undefined }
 
+/** A regular file that is to be stored as it lies on disk, and who is told once it is. */
+export interface FileToStore {
+  readonly path: Buffer
+  /** As it was seen just before, if it was: then one look after reading it may be enough. */
+  readonly seen: EntryStats | undefined
+  /** About how large it is, for planning. */
+  readonly size: number
+  /** Whether the store's veto has the last word. */
+  readonly asksVeto: boolean
+  /** What is wrong with the file is a result as well. */
+  whenStored(stored: StoredFile): void
+  /** What ends the whole backup. */
+  whenFailed(error: unknown): void
+}
+
 /** Puts the content of regular files into a repository. */
 export interface FileStore {
-  /** Whether calls may go on side by side; otherwise each is to be awaited before the next. */
+  /** Whether files may be stored side by side; otherwise each is to be awaited before the next. */
   readonly isConcurrent: boolean
-  /**
-   * Stores a file as it lies on disk. `size` is about how large it is, for planning. With `asksVeto` the store's veto has
-   * the last word. What is wrong with the file is the result; rejects only with what ends the whole backup.
-   */
-  store(path: Buffer, size: number, asksVeto: boolean): Promise<StoredFile>
+  /** Returns at once; one of the file's two functions is called when it is done with, or had to be given up. */
+  store(file: FileToStore): void
+}
+
+/** The blobs of a file, in order. */
+export function contentOf(ids: Uint8Array): BlobId[] {
+  const bytes = Buffer.from(ids.buffer, ids.byteOffset, ids.length)
+  const content: BlobId[] = []
+  for (let at = 0; at < bytes.length; at += 32) content.push(bytes.toString('hex', at, at + 32) as BlobId)
+  return content
 }
 
 /**
@@ -48,30 +72,37 @@ export interface InlineFileStoreOptions {
 /** A store that does the work on the caller's thread. */
 export function inlineFileStore({ sink, chunker, veto, turn }: InlineFileStoreOptions): FileStore {
   let contents: ContentStore | undefined
+  const storeNow = async ({ path, asksVeto }: FileToStore): Promise<StoredFile> => {
+    contents ??= new ContentStore(sink, chunker) // its buffer is 16 MiB: only for who stores anything
+    try {
+      using file = fromSource(path, () => new OpenedFile(path))
+      await file.settle()
+      const state = file.stats
+      const read = file.reader()
+      let reason: string | undefined
+      let first = asksVeto && veto !== undefined
+      const { content, size } = await contents.store(async (into) => {
+        if (reason !== undefined) return 0
+        await turn()
+        const count = fromSource(path, () => read(into))
+        if (first) reason = veto?.(path, into.subarray(0, count))
+        first = false
+        return reason === undefined ? count : 0
+      })
+      if (reason !== undefined) return { kind: 'vetoed', reason }
+      const ids = Buffer.from(content.join(''), 'hex')
+      return { kind: 'stored', ids, size, state, changed: fromSource(path, () => file.hasChanged()) }
+    } catch (error) {
+      return failure(error)
+    }
+  }
   return {
     isConcurrent: false,
-    async store(path, _size, asksVeto) {
-      contents ??= new ContentStore(sink, chunker) // its buffer is 16 MiB: only for who stores anything
-      try {
-        using file = fromSource(path, () => new OpenedFile(path))
-        await file.settle()
-        const state = file.stats
-        const read = file.reader()
-        let reason: string | undefined
-        let first = asksVeto && veto !== undefined
-        const stored = await contents.store(async (into) => {
-          if (reason !== undefined) return 0
-          await turn()
-          const count = fromSource(path, () => read(into))
-          if (first) reason = veto?.(path, into.subarray(0, count))
-          first = false
-          return reason === undefined ? count : 0
-        })
-        if (reason !== undefined) return { kind: 'vetoed', reason }
-        return { kind: 'stored', ...stored, state, changed: fromSource(path, () => file.hasChanged()) }
-      } catch (error) {
-        return failure(error)
-      }
+    store(file) {
+      storeNow(file).then(
+        (stored) => file.whenStored(stored),
+        (error: unknown) => file.whenFailed(error),
+      )
     },
   }
 }

@@ -39,8 +39,7 @@ export class OpenedFile implements Disposable {
 
   /** Lets the tick of the last change pass, once: a file that is written to all the time never settles. */
   async settle(): Promise<void> {
-    const age = Date.now() - (this.#stats.ctimeSeconds * 1000 + this.#stats.ctimeNanoseconds / 1e6)
-    if (age < 0 || age >= TICK_MILLISECONDS) return // from the future: another machine's clock, which waiting does not change
+    if (!isInLastTick(this.#stats)) return
     await sleep(TICK_MILLISECONDS)
     this.#stats = EntryStats.ofDescriptor(this.fd)
   }
@@ -78,7 +77,14 @@ export class OpenedFile implements Disposable {
   }
 }
 
-function openWithoutAccessTime(path: Buffer): number {
+/** Whether the file was changed so lately that a further change may have left the same times. */
+export function isInLastTick({ ctimeSeconds, ctimeNanoseconds }: EntryStats): boolean {
+  const age = Date.now() - (ctimeSeconds * 1000 + ctimeNanoseconds / 1e6)
+  return age >= 0 && age < TICK_MILLISECONDS // not from the future: another machine's clock, which waiting does not change
+}
+
+/** A descriptor of the file. Throws the system's own error, `SOURCE` when it is a link or a socket. */
+export function openWithoutAccessTime(path: Buffer): number {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
   try {
     return openSync(path, flags | constants.O_NOATIME)

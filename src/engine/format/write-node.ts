@@ -1,6 +1,6 @@
 import { civilFromDays } from './civil-date.ts'
 import type { BlobId } from './id.ts'
-import { goJsonString } from './json.ts'
+import { escapeGoJson } from './json.ts'
 import { quoteName } from './quote.ts'
 import { formatTimestamp } from './timestamp.ts'
 import { type FactTime, isPlain, type NodeFacts } from './tree-cursor.ts'
@@ -73,7 +73,7 @@ export function writeNode(into: Buffer, from: number, name: Buffer, facts: NodeF
     at = literal(into, at, NO_CONTENT)
     if (content !== undefined) {
       at = literal(into, at, SUBTREE)
-      at += into.latin1Write(content, at)
+      at += into.write(content, at, 'latin1')
       into[at++] = QUOTE
     }
   }
@@ -88,7 +88,7 @@ function literal(into: Uint8Array, at: number, bytes: Uint8Array): number {
 
 function writeName(into: Buffer, at: number, name: Buffer): number {
   for (let i = 0; i < name.length; i++) {
-    if (!isPlain(name[i]!)) return at + into.utf8Write(goJsonString(quoteName(name)).slice(1, -1), at)
+    if (!isPlain(name[i]!)) return at + into.write(escapeGoJson(quoteName(name)), at, 'utf8')
     into[at + i] = name[i]!
   }
   return at + name.length
@@ -122,7 +122,7 @@ let lastDay = Number.NaN
 function time(into: Buffer, from: number, { seconds, nanoseconds, offset }: FactTime): number {
   if (seconds < FIRST_PLAIN || seconds > LAST_PLAIN) {
     const ns = BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds)
-    return from + into.latin1Write(formatTimestamp({ ns, offset }), from)
+    return from + into.write(formatTimestamp({ ns, offset }), from, 'latin1')
   }
   const wall = seconds + 60 * offset
   const day = Math.floor(wall / DAY_SECONDS)

@@ -104,6 +104,10 @@ export class EntryStats {
   get isBare(): boolean {
     return (this.#words[this.#at]! & BARE) !== 0
   }
+  /** False for words that nobody wrote. */
+  get isKnown(): boolean {
+    return (this.#words[this.#at]! & KNOWN) !== 0
+  }
   get mode(): number {
     return this.#words[this.#at + MODE]!
   }

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { it } from 'node:test'
 import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
 import { testRepository } from '../../../test/equipment/test-repository.ts'
+import type { StoredFile } from '../../engine/archiver/file-store.ts'
 import { StorePool } from '../../engine/archiver/pool/store-pool.ts'
 import { BlobWriter } from '../../engine/repository/blob-writer.ts'
 import { loadIndex } from '../../engine/repository/load-index.ts'
@@ -22,7 +23,11 @@ it('threads keep out what appeared after the survey: secrets and databases', asy
   await using pool = new StorePool({ repository, writer, program, workers: 1 })
   const kinds: string[] = []
   for (const name of Object.keys(files)) {
-    kinds.push((await pool.store(Buffer.from(`${folder.path}/${name}`), 512, true)).kind)
+    const { kind } = await new Promise<StoredFile>((whenStored, whenFailed) => {
+      const path = Buffer.from(`${folder.path}/${name}`)
+      pool.store({ path, seen: undefined, size: 512, asksVeto: true, whenStored, whenFailed })
+    })
+    kinds.push(kind)
   }
   assert.deepEqual(kinds, ['vetoed', 'vetoed', 'vetoed', 'stored'])
 })

@@ -1,11 +1,11 @@
-import { readSync } from 'node:fs'
+import { closeSync, readSync } from 'node:fs'
 import { type BlobId, hashId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels, type Kernels, type Region } from '../../kernels/kernels.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
 import { assemblerMemory, PackAssembler, PackPlaces, type PlacedPack } from '../../repository/pack-assembler.ts'
 import { failure, type Veto } from '../file-store.ts'
-import { OpenedFile } from '../opened-file.ts'
+import { isInLastTick, OpenedFile, openWithoutAccessTime } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
 import { type FileJob, type FileResult, INPUT, type WorkerSetUp } from './protocol.ts'
 
@@ -37,9 +37,42 @@ export class FileStorer {
     this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels, places: new PackPlaces(options.places) })
   }
 
-  /** Everything that is wrong with one file is its result; a rejection ends the backup. */
-  async store(job: FileJob): Promise<FileResult> {
-    const path = Buffer.from(job.path)
+  /** Everything that is wrong with one file is its result; what is thrown, or rejects, ends the backup. */
+  store(job: FileJob): FileResult | Promise<FileResult> {
+    const path = Buffer.from(job.path.buffer, job.path.byteOffset, job.path.length)
+    return this.#storeAsSeen(path, job) ?? this.#storeAsFound(path, job)
+  }
+
+  /**
+   * A file that is, after all of it was read at once, what was seen of it before: then it was so all the time, and one look is
+   * enough. Anything else is for `#storeAsFound`, also to tell what is wrong.
+   */
+  #storeAsSeen(path: Buffer, { from, state, descriptor, asksVeto }: FileJob): FileResult | undefined {
+    if (from > 0 || state === undefined || descriptor !== undefined) return undefined
+    const { size } = state
+    if (size === 0 || size > INPUT || isInLastTick(state)) return undefined
+    const { bytes } = this.#input
+    try {
+      const file = openWithoutAccessTime(path)
+      try {
+        let end = 0
+        for (let count = -1; end < size && count !== 0; end += count)
+          count = readSync(file, bytes, end, size - end, end)
+        if (end < size || !EntryStats.ofDescriptor(file).equals(state)) return undefined
+      } finally {
+        closeSync(file)
+      }
+    } catch {
+      return undefined
+    }
+    const { veto } = this.#options
+    const reason = asksVeto ? veto?.(path, bytes.subarray(0, size)) : undefined
+    if (reason !== undefined) return { kind: 'vetoed', reason }
+    const ids = this.#storeChunks(this.#cut(size, true))
+    return { kind: 'stored', ids, bytes: size, state, changed: false, next: undefined }
+  }
+
+  async #storeAsFound(path: Buffer, job: FileJob): Promise<FileResult> {
     try {
       using file = fromSource(path, () => new OpenedFile(path, job.descriptor))
       return job.from === 0 ? await this.#begin(path, file, job) : this.#goOn(path, file, job)
@@ -95,7 +128,7 @@ export class FileStorer {
     first: number,
     read: (into: Buffer) => number,
   ): FileResult {
-    const { offset, bytes } = this.#input
+    const { bytes } = this.#input
     let end = first
     let final = first === 0
     while (!final && end < INPUT) {
@@ -103,14 +136,8 @@ export class FileStorer {
       if (count === 0) final = true
       end += count
     }
-    const lengths: number[] = []
-    let cut = 0
-    while (cut < end) {
-      const length = this.#kernels.chunkLength(offset + cut, offset + end, final)
-      if (length === 0) break
-      lengths.push(length)
-      cut += length
-    }
+    const lengths = this.#cut(end, final)
+    const cut = lengths.reduce((sum, length) => sum + length, 0)
     const next = final ? undefined : from + cut
     if (next !== undefined) {
       // An empty file may have begun to grow, and would otherwise be followed for as long as it does.
@@ -128,10 +155,25 @@ export class FileStorer {
     }
   }
 
+  /** Lengths of the chunks of so much input; what is left, unless it is final, is for the next time. */
+  #cut(end: number, final: boolean): number[] {
+    const { offset } = this.#input
+    const lengths: number[] = []
+    let cut = 0
+    while (cut < end) {
+      const length = this.#kernels.chunkLength(offset + cut, offset + end, final)
+      if (length === 0) break
+      lengths.push(length)
+      cut += length
+    }
+    return lengths
+  }
+
   #storeChunks(lengths: readonly number[]): Uint8Array {
     const ids = Buffer.alloc(32 * lengths.length)
     let start = 0
-    for (const [i, length] of lengths.entries()) {
+    for (let i = 0; i < lengths.length; i++) {
+      const length = lengths[i]!
       const chunk = this.#input.bytes.subarray(start, start + length)
       const id = hashId<BlobId>(chunk)
       ids.write(id, 32 * i, 'hex')

@@ -30,6 +30,7 @@ export interface FileJob {
   readonly from: number
   /** About how many bytes there are from there on. */
   readonly size: number
+  /** Of one to begin with: as it was seen just before. */
   readonly state: EntryStats | undefined
   /** Above `from`: where the file ends for this backup, however it grows. 0: nobody knows, as of a file of /proc. */
   readonly limit: number
@@ -58,8 +59,8 @@ export interface EncodedJobs {
   readonly paths: Uint8Array
   /** `JOB_NUMBERS` for each file. */
   readonly numbers: Float64Array
-  /** Of those that have one, by their index. */
-  readonly states: readonly (readonly [file: number, words: Uint32Array])[]
+  /** `STATS_WORDS` for each file; zeros where there is none. */
+  readonly states: Uint32Array
 }
 
 export interface EncodedResults {
@@ -79,27 +80,36 @@ const RESULT_NUMBERS = 4
 const NONE = -1
 
 export function encodeJobs(files: readonly FileJob[]): EncodedJobs {
-  const paths = new Uint8Array(files.reduce((sum, { path }) => sum + path.length, 0))
+  let pathBytes = 0
+  for (const { path } of files) pathBytes += path.length
+  const paths = new Uint8Array(pathBytes)
   const numbers = new Float64Array(JOB_NUMBERS * files.length)
-  const states: [number, Uint32Array][] = []
+  const states = new Uint32Array(STATS_WORDS * files.length)
   let end = 0
-  for (const [i, { path, descriptor = NONE, from, size, state, limit, asksVeto }] of files.entries()) {
+  for (let i = 0; i < files.length; i++) {
+    const { path, descriptor = NONE, from, size, state, limit, asksVeto } = files[i]!
     paths.set(path, end)
     end += path.length
-    numbers.set([path.length, descriptor, from, size, limit, asksVeto ? 1 : 0], JOB_NUMBERS * i)
-    if (state !== undefined) states.push([i, state.toWords()])
+    const at = JOB_NUMBERS * i
+    numbers[at] = path.length
+    numbers[at + 1] = descriptor
+    numbers[at + 2] = from
+    numbers[at + 3] = size
+    numbers[at + 4] = limit
+    numbers[at + 5] = asksVeto ? 1 : 0
+    state?.copyTo(states, STATS_WORDS * i)
   }
   return { paths, numbers, states }
 }
 
 export function decodeJobs({ paths, numbers, states }: EncodedJobs): FileJob[] {
-  const stateOf = new Map(states.map(([file, words]) => [file, new EntryStats(words)]))
   const files: FileJob[] = []
   let end = 0
   for (let at = 0; at < numbers.length; at += JOB_NUMBERS) {
     const start = end
     end += numbers[at]!
     const descriptor = numbers[at + 1]!
+    const state = new EntryStats(states, STATS_WORDS * files.length)
     files.push({
       path: paths.subarray(start, end),
       descriptor: descriptor === NONE ? undefined : descriptor,
@@ -107,26 +117,33 @@ export function decodeJobs({ paths, numbers, states }: EncodedJobs): FileJob[] {
       size: numbers[at + 3]!,
       limit: numbers[at + 4]!,
       asksVeto: numbers[at + 5] === 1,
-      state: stateOf.get(files.length),
+      state: state.isKnown ? state : undefined,
     })
   }
   return files
 }
 
 export function encodeResults(results: readonly FileResult[]): EncodedResults {
-  const ids = new Uint8Array(results.reduce((sum, one) => sum + (one.kind === 'stored' ? one.ids.length : 0), 0))
+  let idBytes = 0
+  for (const one of results) if (one.kind === 'stored') idBytes += one.ids.length
+  const ids = new Uint8Array(idBytes)
   const numbers = new Float64Array(RESULT_NUMBERS * results.length)
   const states = new Uint32Array(STATS_WORDS * results.length)
   const others: [number, Exclude<FileResult, { kind: 'stored' }>][] = []
   let end = 0
-  for (const [i, result] of results.entries()) {
+  for (let i = 0; i < results.length; i++) {
+    const result = results[i]!
     if (result.kind !== 'stored') {
       others.push([i, result])
       continue
     }
     ids.set(result.ids, end)
     end += result.ids.length
-    numbers.set([result.ids.length, result.bytes, result.next ?? NONE, result.changed ? 1 : 0], RESULT_NUMBERS * i)
+    const at = RESULT_NUMBERS * i
+    numbers[at] = result.ids.length
+    numbers[at + 1] = result.bytes
+    numbers[at + 2] = result.next ?? NONE
+    numbers[at + 3] = result.changed ? 1 : 0
     result.state.copyTo(states, STATS_WORDS * i)
   }
   return { ids, numbers, states, others }

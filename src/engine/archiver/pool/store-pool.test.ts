@@ -1,5 +1,17 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, linkSync, mkdirSync, readdirSync, renameSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { describe, it } from 'node:test'
 import { randomBytes } from '../../../../test/equipment/random-bytes.ts'
 import { withoutRestic } from '../../../../test/equipment/restic.ts'
@@ -7,8 +19,10 @@ import { expectClean } from '../../../../test/equipment/restic-check.ts'
 import { temporaryFolder } from '../../../../test/equipment/temporary-folder.ts'
 import { namesOf, POLYNOMIAL, snapshotOf, testRepository, through } from '../../../../test/equipment/test-repository.ts'
 import { EngineError } from '../../error.ts'
+import { hashId } from '../../format/id.ts'
 import { encodeTree } from '../../format/tree.ts'
 import { createChunker } from '../../kernels/chunker.ts'
+import { EntryStats } from '../../os/entry-stats.ts'
 import { PUBLIC_ONLY } from '../../process-library.ts'
 import { BlobWriter } from '../../repository/blob-writer.ts'
 import { loadIndex } from '../../repository/load-index.ts'
@@ -21,7 +35,7 @@ import type { Storage } from '../../storage/storage.ts'
 import { adaptiveFileStore } from '../adaptive-file-store.ts'
 import { type ArchiveProblem, type ArchiveResult, archive } from '../archive.ts'
 import { type ArchiveIntoOptions, archiveInto } from '../archive-into.ts'
-import type { StoredFile } from '../file-store.ts'
+import { contentOf, type FileStore, type StoredFile } from '../file-store.ts'
 import { StorePool } from './store-pool.ts'
 
 const KIB = 1024
@@ -47,6 +61,18 @@ function makeTree(root: string): void {
   linkSync(`${root}/small/17`, `${root}/link-17`)
   mkdirSync(`${root}/${'deep/'.repeat(60)}`, { recursive: true })
   writeFileSync(`${root}/${'deep/'.repeat(60)}file`, 'at the bottom')
+}
+
+async function storeIn(
+  files: FileStore,
+  path: Buffer,
+  size: number,
+  asksVeto: boolean,
+  seen?: EntryStats,
+): Promise<StoredFile> {
+  return new Promise((whenStored, whenFailed) => {
+    files.store({ path, seen, size, asksVeto, whenStored, whenFailed })
+  })
 }
 
 interface Stored {
@@ -231,7 +257,7 @@ describe('StorePool', () => {
     const path = `${folder.path}/large`
     writeFileSync(path, randomBytes(60 * MIB, 1))
     await withPool({ workers: 1 }, async (pool) => {
-      const storing = pool.store(Buffer.from(path), 60 * MIB, false)
+      const storing = storeIn(pool, Buffer.from(path), 60 * MIB, false)
       writeFileSync(`${path}.new`, 'short')
       renameSync(`${path}.new`, path)
       const stored = await storing
@@ -245,7 +271,7 @@ describe('StorePool', () => {
     writeFileSync(shorter, randomBytes(50 * MIB, 1))
     writeFileSync(longer, randomBytes(50 * MIB, 1))
     await withPool({ workers: 1 }, async (pool) => {
-      const storing = [shorter, longer].map((path) => pool.store(Buffer.from(path), 50 * MIB, false))
+      const storing = [shorter, longer].map((path) => storeIn(pool, Buffer.from(path), 50 * MIB, false))
       // While the threads are starting: the pieces after the first find another size.
       await new Promise((resolve) => setTimeout(resolve, 150))
       truncateSync(shorter, 1)
@@ -258,7 +284,49 @@ describe('StorePool', () => {
 
   it('reads files of /proc, which say that they are empty', async () => {
     await withPool({}, async (pool) => {
-      assert.ok(contentSize(await pool.store(Buffer.from('/proc/self/mounts'), 0, false)) > 0)
+      assert.ok(contentSize(await storeIn(pool, Buffer.from('/proc/self/mounts'), 0, false)) > 0)
+    })
+  })
+
+  it('stores what is there, with its own state, where that is not what was seen before', async () => {
+    using folder = temporaryFolder()
+    const path = Buffer.from(`${folder.path}/file`)
+    writeFileSync(path, 'short')
+    const old = new Date('2020-01-01T00:00:00Z')
+    await new Promise((resolve) => setTimeout(resolve, 40)) // a file of this very moment is looked at again in any case
+    const seen = EntryStats.atPath(path)
+    await withPool({ workers: 1 }, async (pool) => {
+      const same = await storeIn(pool, path, 5, true, seen)
+      assert.ok(same.kind === 'stored' && same.size === 5 && same.state.equals(seen) && !same.changed)
+      const changes: (() => void)[] = [
+        () => writeFileSync(path, 'other'),
+        () => appendFileSync(path, ', and longer'),
+        () => truncateSync(path, 3),
+        () => truncateSync(path, 0),
+        () => utimesSync(path, old, old),
+        () => {
+          writeFileSync(`${folder.path}/new`, 'short')
+          renameSync(`${folder.path}/new`, path)
+        },
+      ]
+      for (const change of changes) {
+        change()
+        await new Promise((resolve) => setTimeout(resolve, 40))
+        const now = EntryStats.atPath(path)
+        const stored = await storeIn(pool, path, 5, true, seen)
+        assert.ok(stored.kind === 'stored' && !stored.changed)
+        assert.ok(stored.state.equals(now) && !stored.state.equals(seen))
+        assert.deepEqual(stored.size, now.size)
+        const expected = now.size === 0 ? [] : [hashId(readFileSync(path))]
+        assert.deepEqual(contentOf(stored.ids), expected)
+      }
+      unlinkSync(path)
+      symlinkSync('new', path)
+      const link = await storeIn(pool, path, 5, true, seen)
+      assert.ok(link.kind === 'failed' && /something else than a regular file/.test(link.message))
+      unlinkSync(path)
+      const gone = await storeIn(pool, path, 5, true, seen)
+      assert.equal(gone.kind === 'failed' && gone.errno, 'ENOENT')
     })
   })
 
@@ -269,7 +337,7 @@ describe('StorePool', () => {
       const paths = ['absent', '', 'file', 'absent-and-large']
       const [absent, directory, file, large] = await Promise.all(
         paths.map((name) =>
-          pool.store(Buffer.from(`${folder.path}/${name}`), name.endsWith('large') ? 100 * MIB : 7, true),
+          storeIn(pool, Buffer.from(`${folder.path}/${name}`), name.endsWith('large') ? 100 * MIB : 7, true),
         ),
       )
       assert.equal(absent?.kind === 'failed' && absent.errno, 'ENOENT')
@@ -286,10 +354,10 @@ describe('StorePool', () => {
     const before = readdirSync('/proc/self/fd').length
     await withPool({ program: fixture('veto-program') }, async (pool) => {
       const secret = Buffer.from(`${folder.path}/secret`)
-      assert.deepEqual(await pool.store(secret, 9, true), { kind: 'vetoed', reason: 'it begins with secret' })
-      const large = await pool.store(Buffer.from(`${folder.path}/large`), 20 * MIB, true)
+      assert.deepEqual(await storeIn(pool, secret, 9, true), { kind: 'vetoed', reason: 'it begins with secret' })
+      const large = await storeIn(pool, Buffer.from(`${folder.path}/large`), 20 * MIB, true)
       assert.equal(large.kind, 'vetoed')
-      assert.equal((await pool.store(secret, 9, false)).kind, 'stored')
+      assert.equal((await storeIn(pool, secret, 9, false)).kind, 'stored')
     })
     assert.ok(readdirSync('/proc/self/fd').length <= before + 1, 'a descriptor was left open')
   })
@@ -323,7 +391,7 @@ describe('StorePool', () => {
       writeFileSync(`${folder.path}/file`, 'content')
       await withPool({ program: fixture(name) }, async (pool) => {
         const path = Buffer.from(`${folder.path}/file`)
-        const all = await Promise.allSettled(Array.from({ length: 500 }, () => pool.store(path, 7, true)))
+        const all = await Promise.allSettled(Array.from({ length: 500 }, () => storeIn(pool, path, 7, true)))
         for (const one of all) {
           assert.equal(one.status, 'rejected')
           assert.equal(one.reason.code, code)
@@ -334,7 +402,7 @@ describe('StorePool', () => {
           assert.equal(typeof reason.facts.kernel, 'string')
           assert.match(reason.hint, /memory or processor/)
         }
-        await assert.rejects(pool.store(path, 7, true), { code })
+        await assert.rejects(storeIn(pool, path, 7, true), { code })
         await assert.rejects(pool.finish(), { code })
       })
     })
@@ -365,14 +433,14 @@ describe('StorePool', () => {
 
   it('starts nothing for who has given up already', async () => {
     await withPool({ signal: AbortSignal.abort(new Error('enough')) }, async (pool) => {
-      await assert.rejects(pool.store(Buffer.from('/etc/hostname'), 7, false), /enough/)
+      await assert.rejects(storeIn(pool, Buffer.from('/etc/hostname'), 7, false), /enough/)
     })
   })
 
   it('rejects what is under way when it is disposed of', async () => {
     let storing: Promise<unknown> | undefined
     await withPool({}, async (pool) => {
-      storing = pool.store(Buffer.from(process.execPath), 100 * MIB, false)
+      storing = storeIn(pool, Buffer.from(process.execPath), 100 * MIB, false)
       storing.catch(() => {})
     })
     await assert.rejects(storing!, { code: 'INTERRUPTED' })
@@ -384,7 +452,7 @@ describe('StorePool', () => {
     process.env.HOLDFAST_TEST_SECRET = 'x'
     try {
       await withPool({ program: fixture('environment-program') }, async (pool) => {
-        const stored = await pool.store(Buffer.from(`${folder.path}/file`), 7, true)
+        const stored = await storeIn(pool, Buffer.from(`${folder.path}/file`), 7, true)
         assert.deepEqual(stored, { kind: 'vetoed', reason: 'the environment holds 0' })
       })
     } finally {
@@ -395,7 +463,7 @@ describe('StorePool', () => {
 
 describe('adaptiveFileStore', () => {
   const stored = (size: number): StoredFile => ({ kind: 'vetoed', reason: String(size) })
-  const inline = { isConcurrent: false, store: async (_: Buffer, size: number) => stored(size) }
+  const inline: FileStore = { isConcurrent: false, store: (file) => file.whenStored(stored(file.size)) }
 
   it('starts threads after so many files or bytes, and only once', async () => {
     let started = 0
@@ -403,10 +471,10 @@ describe('adaptiveFileStore', () => {
       started += 1
       return { ...inline, isConcurrent: true }
     })
-    for (let i = 0; i < 64; i++) await files.store(Buffer.from('x'), 1, true)
+    for (let i = 0; i < 64; i++) await storeIn(files, Buffer.from('x'), 1, true)
     assert.equal(files.isConcurrent, false)
-    await files.store(Buffer.from('x'), 1, true)
-    await files.store(Buffer.from('x'), 1, true)
+    await storeIn(files, Buffer.from('x'), 1, true)
+    await storeIn(files, Buffer.from('x'), 1, true)
     assert.equal(files.isConcurrent, true)
     assert.equal(started, 1)
   })
@@ -417,12 +485,13 @@ describe('adaptiveFileStore', () => {
       tried += 1
       throw new EngineError('SYSTEM', 'no threads')
     })
-    for (let i = 0; i < 3; i++) assert.deepEqual(await without.store(Buffer.from('x'), 5 * MIB, true), stored(5 * MIB))
+    for (let i = 0; i < 3; i++)
+      assert.deepEqual(await storeIn(without, Buffer.from('x'), 5 * MIB, true), stored(5 * MIB))
     assert.equal(tried, 1)
     assert.equal(without.isConcurrent, false)
     const broken = adaptiveFileStore(inline, () => {
       throw new EngineError('CORRUPT', 'broken')
     })
-    assert.throws(() => broken.store(Buffer.from('x'), 5 * MIB, true), { code: 'CORRUPT' })
+    await assert.rejects(storeIn(broken, Buffer.from('x'), 5 * MIB, true), { code: 'CORRUPT' })
   })
 })

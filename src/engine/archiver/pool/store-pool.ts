@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs'
 import { EngineError } from '../../error.ts'
-import type { BlobId, PackId } from '../../format/id.ts'
+import type { PackId } from '../../format/id.ts'
 import { parsePackHeader } from '../../format/pack-header.ts'
 import { createBlobTable } from '../../kernels/blob-table.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
@@ -8,7 +8,7 @@ import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer
 import { PackPlaces } from '../../repository/pack-assembler.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
 import { Threads } from '../../threads.ts'
-import { type FileStore, failure, type StoredFile } from '../file-store.ts'
+import { type FileStore, type FileToStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
 import {
@@ -43,21 +43,45 @@ export interface StorePoolOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-interface Piece {
-  readonly file: Pending
-  readonly index: number
-  readonly job: FileJob
-}
-
-interface Pending {
-  readonly path: Buffer
-  readonly pieces: (FileResult | undefined)[]
-  missing: number
+/** A file under way. It is its own first piece, and nearly always the only one. */
+class Pending implements FileJob {
+  readonly file: FileToStore
+  readonly index = 0
+  readonly from = 0
+  readonly limit = 0
   /** Open, when the file is large. */
   descriptor: number | undefined
-  readonly resolve: (stored: StoredFile) => void
-  readonly reject: (error: unknown) => void
+  missing = 1
+  /** Of all pieces, once there are several. */
+  results: (FileResult | undefined)[] | undefined
+
+  constructor(file: FileToStore) {
+    this.file = file
+  }
+  get pending(): Pending {
+    return this
+  }
+  get path(): Buffer {
+    return this.file.path
+  }
+  get size(): number {
+    return this.file.size
+  }
+  get state(): EntryStats | undefined {
+    return this.file.seen
+  }
+  get asksVeto(): boolean {
+    return this.file.asksVeto
+  }
 }
+
+/** The rest of a file from some place on. */
+interface Continued extends FileJob {
+  readonly pending: Pending
+  readonly index: number
+}
+
+type Piece = Pending | Continued
 
 interface Thread {
   readonly number: number
@@ -126,17 +150,16 @@ export class StorePool implements FileStore, AsyncDisposable {
     if (signal?.aborted) this.#onAbort()
   }
 
-  /** Stores a file as it lies on disk. Rejects only with what ends the whole backup. */
-  store(path: Buffer, size: number, asksVeto: boolean): Promise<StoredFile> {
-    return new Promise((resolve, reject) => {
-      if (this.#failure) return reject(this.#failure.error)
-      const file: Pending = { path, pieces: [undefined], missing: 1, descriptor: undefined, resolve, reject }
-      this.#pending.add(file)
-      const job: FileJob = { path, descriptor: undefined, from: 0, size, state: undefined, limit: 0, asksVeto }
-      this.#queue.push({ file, index: 0, job })
-      this.#queuedBytes += size
-      this.#handOut()
-    })
+  store(file: FileToStore): void {
+    if (this.#failure) {
+      file.whenFailed(this.#failure.error)
+      return
+    }
+    const pending = new Pending(file)
+    this.#pending.add(pending)
+    this.#queue.push(pending)
+    this.#queuedBytes += file.size
+    this.#handOut()
   }
 
   /** Hands over every pack, also those that are not full. No file may be under way. */
@@ -173,7 +196,8 @@ export class StorePool implements FileStore, AsyncDisposable {
       case 'done': {
         const pieces = thread.jobs.get(message.job)!
         thread.jobs.delete(message.job)
-        for (const [i, result] of decodeResults(message.results).entries()) this.#complete(pieces[i]!, result)
+        const results = decodeResults(message.results)
+        for (let i = 0; i < results.length; i++) this.#complete(pieces[i]!, results[i]!)
         this.#handOut()
         return
       }
@@ -198,29 +222,37 @@ export class StorePool implements FileStore, AsyncDisposable {
   }
 
   #goOn(pieces: readonly Piece[], { file: at, next, limit, state }: Extract<FromWorker, { kind: 'continue' }>): void {
-    const { file, index, job } = pieces[at]!
-    file.pieces[index + 1] = undefined
-    file.missing += 1
+    const { pending, index } = pieces[at]!
+    pending.results ??= []
+    pending.missing += 1
     const size = Math.max(0, limit - next)
+    const { path, descriptor } = pending
     this.#queue.unshift({
-      file,
+      pending,
       index: index + 1,
-      job: { ...job, from: next, size, state: new EntryStats(state), limit, asksVeto: false },
+      path,
+      descriptor,
+      from: next,
+      size,
+      state: new EntryStats(state),
+      limit,
+      asksVeto: false,
     })
     this.#queuedBytes += size
     this.#handOut()
   }
 
-  #complete({ file, index }: Piece, result: FileResult): void {
-    file.pieces[index] = result
-    file.missing -= 1
-    if (file.missing > 0) return
-    this.#pending.delete(file)
-    if (file.descriptor !== undefined) {
-      this.#descriptors.delete(file.descriptor)
-      closeSync(file.descriptor)
+  #complete({ pending, index }: Piece, result: FileResult): void {
+    const { results } = pending
+    if (results !== undefined) results[index] = result
+    pending.missing -= 1
+    if (pending.missing > 0) return
+    this.#pending.delete(pending)
+    if (pending.descriptor !== undefined) {
+      this.#descriptors.delete(pending.descriptor)
+      closeSync(pending.descriptor)
     }
-    file.resolve(putTogether(file.pieces as FileResult[]))
+    pending.file.whenStored(results === undefined ? asStored(result) : putTogether(results as FileResult[]))
   }
 
   /** Hands work to whoever has least; waits for a batch to fill while all are busy, but never lets one idle. */
@@ -248,61 +280,65 @@ export class StorePool implements FileStore, AsyncDisposable {
   #takeBatch(): Piece[] {
     let count = 0
     let bytes = 0
-    while (count < this.#queue.length && count < BATCH_FILES && bytes < BATCH_BYTES)
-      bytes += this.#queue[count++]!.job.size
+    while (count < this.#queue.length && count < BATCH_FILES && bytes < BATCH_BYTES) bytes += this.#queue[count++]!.size
     this.#queuedBytes -= bytes
     return this.#queue.splice(0, count)
   }
 
   #send(thread: Thread, batch: readonly Piece[]): void {
-    const pieces = batch.flatMap((piece) => this.#opened(piece) ?? [])
+    const pieces = batch.filter((piece) => this.#isOpened(piece))
     if (pieces.length === 0) return
     const job = this.#jobNumber++
     thread.jobs.set(job, pieces)
-    this.#running.post(thread.number, { kind: 'store', job, files: encodeJobs(pieces.map((piece) => piece.job)) })
+    this.#running.post(thread.number, { kind: 'store', job, files: encodeJobs(pieces) })
   }
 
   /**
    * A file that several threads may read is opened here, once for all of them: at its path there may soon be another one.
-   * Undefined when it cannot be opened, and so is done with.
+   * False when it cannot be opened, and so is done with.
    */
-  #opened(piece: Piece): Piece | undefined {
-    const { file, job } = piece
-    if (job.size < INPUT || job.from > 0) return piece
+  #isOpened(piece: Piece): boolean {
+    const { pending, size, from } = piece
+    if (size < INPUT || from > 0) return true
     try {
-      const descriptor = fromSource(file.path, () => new OpenedFile(file.path).fd)
+      const descriptor = fromSource(pending.path, () => new OpenedFile(pending.path).fd)
       this.#descriptors.add(descriptor)
-      file.descriptor = descriptor
-      return { ...piece, job: { ...job, descriptor } }
+      pending.descriptor = descriptor
+      return true
     } catch (error) {
       this.#complete(piece, failure(error))
-      return undefined
+      return false
     }
   }
 
   #fail(error: unknown): void {
     if (this.#failure) return
     this.#failure = { error }
-    for (const file of this.#pending) file.reject(error)
+    const pending = [...this.#pending]
     this.#pending.clear()
     this.#queue.length = 0
+    for (const { file } of pending) file.whenFailed(error)
     this.#whenFinished?.()
   }
 }
 
+function asStored(result: FileResult): StoredFile {
+  if (result.kind !== 'stored') return result
+  const { ids, bytes, state, changed } = result
+  return { kind: 'stored', ids, size: bytes, state, changed }
+}
+
 function putTogether(pieces: readonly FileResult[]): StoredFile {
-  const content: BlobId[] = []
+  const ids: Uint8Array[] = []
   let size = 0
   let changed = false
   let state: EntryStats | undefined
   for (const piece of pieces) {
     if (piece.kind !== 'stored') return piece
-    const { ids } = piece
-    const bytes = Buffer.from(ids.buffer, ids.byteOffset, ids.length)
-    for (let at = 0; at < bytes.length; at += 32) content.push(bytes.toString('hex', at, at + 32) as BlobId)
+    ids.push(piece.ids)
     size += piece.bytes
     changed ||= piece.changed
     state ??= piece.state
   }
-  return { kind: 'stored', content, size, state: state!, changed }
+  return { kind: 'stored', ids: Buffer.concat(ids), size, state: state!, changed }
 }

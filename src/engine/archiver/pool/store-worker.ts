@@ -33,7 +33,8 @@ export function runStoreWorker(veto?: Veto): void {
     const results: FileResult[] = []
     for (file = 0; file < files.length; file++) {
       if (isEnding()) return
-      results.push(await storer.store(files[file]!))
+      const result = storer.store(files[file]!)
+      results.push(result instanceof Promise ? await result : result)
     }
     send({ kind: 'done', job, results: encodeResults(results) })
   }
