@@ -1,5 +1,5 @@
 import type { BlobSink } from '../../src/engine/archiver/blob-sink.ts'
-import { type BlobId, hashId } from '../../src/engine/format/id.ts'
+import { type BlobId, hashId, idAt } from '../../src/engine/format/id.ts'
 import type { BlobType } from '../../src/engine/format/pack-header.ts'
 import { parseTree } from '../../src/engine/format/tree.ts'
 import type { TreeNode } from '../../src/engine/format/tree-node.ts'
@@ -23,6 +23,7 @@ export function collectingSink(): CollectingSink {
   const sink: CollectingSink = {
     offered,
     has: (type, id) => blobs.has(type + id),
+    hasAt: (type, text, at) => blobs.has(type + idAt(text, at)),
     async save(type, plaintext) {
       offered[type] += 1
       const id = hashId<BlobId>(plaintext)

@@ -182,7 +182,7 @@ function compareWithDisk(input: Buffer): void {
   const cursor = new TreeCursor(input)
   for (const known of KNOWN) {
     if (!cursor.seek(known.name.toString('latin1'))) continue
-    const fitting = cursor.fitting(known.name, factsOf(known), () => true)
+    const fitting = cursor.fitting(known.name.toString('latin1'), factsOf(known), () => true)
     if (fitting === undefined) continue
     const found = input.subarray(fitting.start, fitting.end)
     const { content, subtree } = parseNodeBytes(found)

@@ -84,6 +84,20 @@ describe('archive again', () => {
     assert.equal(third.counts.dirsUnmodified, 3) // b, c and c/empty
   })
 
+  it('tells of files that are unchanged, the last of them with the totals and its path', async () => {
+    using folder = sampleTree()
+    const sink = collectingSink()
+    const first = await archived(folder, sink)
+    const told: (readonly [string, number, number])[] = []
+    const again = await archived(folder, sink, {
+      parent: parentIn(sink, first.tree),
+      onProgress: ({ files, bytes }, path) => told.push([path.toString(), files, bytes]),
+    })
+    const { totalFiles, totalBytes, filesUnmodified } = again.counts
+    assert.deepEqual(told.at(-1), [`${folder.path}/c/one`, totalFiles, totalBytes])
+    assert.equal(filesUnmodified, totalFiles)
+  })
+
   it('makes the very trees of a backup that reads everything, whatever was edited', async () => {
     const names = ['x', 'y', 'ü', '<&>', '"', 'new', 'deep', 'link', '\n']
     const places = ['', 'a/', 'b/', 'a/deep/', 'c/', 'c/empty/']

@@ -21,7 +21,7 @@ import {
   type Veto,
 } from './file-store.ts'
 import type { LookAhead } from './look-ahead.ts'
-import { nodeFacts } from './node-facts.ts'
+import { bareFileFacts, nodeFacts } from './node-facts.ts'
 import { nodeFromStats, nodeType } from './node-from-stats.ts'
 import { isDamagedTree, type ParentEntry, ParentFolder } from './parent-folder.ts'
 import { fromSource, hasVanished } from './source-error.ts'
@@ -267,11 +267,14 @@ class Archive implements FilesInArchive {
   #lastTurn = performance.now()
   #lastProgress = Number.NEGATIVE_INFINITY
   /** The last file, unless `onProgress` was told of it. */
-  #untold: Buffer | undefined
+  #untold: Buffer | (() => Buffer) | undefined
+  /** Whether somebody decides by its path what becomes of an entry. */
+  readonly #asksPaths: boolean
 
   constructor(options: ArchiveOptions) {
     this.#options = options
-    const { sink, chunker, veto } = options
+    const { sink, chunker, veto, select, replacements } = options
+    this.#asksPaths = select !== undefined || (replacements?.size ?? 0) > 0
     this.#files = options.files ?? inlineFileStore({ sink, chunker, veto, turn: () => this.#turn() })
   }
 
@@ -426,8 +429,8 @@ class Archive implements FilesInArchive {
         return undefined
       default: {
         const looked = this.#attributes(path, stats)
-        const fitting = this.#fitting(path, name, stats, looked, parent)
-        return fitting ? kept(name, parent!, fitting) : encoded(this.#node(path, name, stats, looked))
+        const fitting = this.#fitting(path, stats, looked, parent)
+        return fitting ? kept(parent!, fitting) : encoded(this.#node(path, name, stats, looked))
       }
     }
   }
@@ -435,19 +438,18 @@ class Archive implements FilesInArchive {
   /** The node in the parent's tree that says the same of the entry, word for word. */
   #fitting(
     path: Buffer,
-    name: Buffer,
     stats: EntryStats,
     looked: Attributes,
     parent: ParentEntry | undefined,
   ): FittingNode | undefined {
     if (parent === undefined) return undefined
     const facts = fromSource(path, () => nodeFacts(path, stats, looked.attributes))
-    const fitting = facts && parent.fitting(name, facts, this.#isBlobStored)
+    const fitting = facts && parent.fitting(facts, this.#isBlobStored)
     if (fitting !== undefined) this.#reportAttributes(looked)
     return fitting
   }
 
-  readonly #isBlobStored = (id: BlobId): boolean => this.#options.sink.has('data', id)
+  readonly #isBlobStored = (tree: Buffer, at: number): boolean => this.#options.sink.hasAt('data', tree, at)
 
   /** `inner`: targets that lie in this folder. */
   async #folder(
@@ -460,7 +462,7 @@ class Archive implements FilesInArchive {
   ): Promise<Found> {
     const entries = this.#options.lookAhead?.take(path) ?? fromSource(path, () => FolderEntries.in(path))
     const looked = this.#attributes(path, stats)
-    const fitting = this.#fitting(path, name, stats, looked, parent)
+    const fitting = this.#fitting(path, stats, looked, parent)
     const parentNode = fitting ? undefined : parent?.node
     const node = fitting ? undefined : this.#node(path, name, stats, looked)
     const parentFolder = await this.#parentFolder(fitting?.subtree ?? parentNode?.subtree)
@@ -470,11 +472,15 @@ class Archive implements FilesInArchive {
     for (const [i, key] of entries.names.entries()) {
       const target = missing.get(key)
       missing.delete(key)
-      const childName = Buffer.from(key, 'latin1')
-      const childPath = below(path, childName)
-      const child = this.#child(childPath, childName, entries.stats(i), parentFolder?.entry(key), childPart, target)
-      // Most are there at once, and a turn of the loop for each would cost as much as the `lstat`.
-      const there = child instanceof Promise ? await child : child
+      const childStats = entries.stats(i)
+      const childParent = parentFolder?.entry(key)
+      let there: Found = target ? undefined : this.#sameFile(path, childStats, childParent, childPart)
+      if (there === undefined) {
+        const childName = Buffer.from(key, 'latin1')
+        const child = this.#child(below(path, childName), childName, childStats, childParent, childPart, target)
+        // Most are there at once, and a turn of the loop for each would cost as much as the `lstat`.
+        there = child instanceof Promise ? await child : child
+      }
       if (there !== undefined) found.push(there)
       if (performance.now() - this.#lastTurn >= TURN_MILLISECONDS) await this.#turn()
     }
@@ -488,7 +494,7 @@ class Archive implements FilesInArchive {
       if (fitting && parentFolder?.id === subtree) {
         // Whatever its path leads to by now: each entry was found to be the one of the parent snapshot, and none was read.
         this.#counts.dirsUnmodified += 1
-        return kept(name, parent!, fitting)
+        return kept(parent!, fitting)
       }
       this.#reportReplacement(path, stats)
       if (node !== undefined) return this.#savedFolder(node, subtree, parentNode)
@@ -496,6 +502,25 @@ class Archive implements FilesInArchive {
       this.#counts.dirsChanged += 1
       return encoded({ ...nodeFromStats(path, name, stats, looked.attributes), subtree })
     })
+  }
+
+  /**
+   * The node of a file that is as nearly all are: without extended attributes, and in the parent's tree word for word.
+   * Undefined when more is to be asked of it; then nothing was done. Spares very many files a path that nobody reads.
+   */
+  #sameFile(
+    folder: Buffer,
+    stats: EntryStats | undefined,
+    parent: ParentEntry | undefined,
+    part: Part,
+  ): EncodedNode | undefined {
+    if (parent === undefined || !stats?.isBare || !stats.isFile() || this.#asksPaths) return undefined
+    const facts = bareFileFacts(stats)
+    const fitting = facts && parent.fitting(facts, this.#isBlobStored)
+    if (fitting === undefined) return undefined
+    const { name } = parent
+    this.#countFile(() => below(folder, Buffer.from(name, 'latin1')), 'filesUnmodified', stats.size, part)
+    return kept(parent, fitting)
   }
 
   /** `stats`, when they are known already. */
@@ -606,10 +631,10 @@ class Archive implements FilesInArchive {
     let before: TreeNode | undefined
     if (parent) {
       const looked = this.#attributes(path, stats)
-      const fitting = this.#fitting(path, name, stats, looked, parent)
+      const fitting = this.#fitting(path, stats, looked, parent)
       if (fitting) {
         this.#countFile(path, 'filesUnmodified', stats.size, part)
-        return kept(name, parent, fitting)
+        return kept(parent, fitting)
       }
       before = parent.node
       if (before && isUnchanged(before, stats) && this.#isStored(before)) {
@@ -809,7 +834,12 @@ class Archive implements FilesInArchive {
     }
   }
 
-  #countFile(path: Buffer, as: 'filesNew' | 'filesChanged' | 'filesUnmodified', bytes: number, { counts }: Part): void {
+  #countFile(
+    path: Buffer | (() => Buffer),
+    as: 'filesNew' | 'filesChanged' | 'filesUnmodified',
+    bytes: number,
+    { counts }: Part,
+  ): void {
     this.#counts[as] += 1
     this.#counts.totalFiles += 1
     this.#counts.totalBytes += bytes
@@ -820,10 +850,11 @@ class Archive implements FilesInArchive {
     else this.#tellProgress(path, now)
   }
 
-  #tellProgress(path: Buffer, now: number): void {
+  #tellProgress(path: Buffer | (() => Buffer), now: number): void {
     this.#lastProgress = now
     this.#untold = undefined
-    this.#options.onProgress?.({ files: this.#counts.totalFiles, bytes: this.#counts.totalBytes }, path)
+    const done = { files: this.#counts.totalFiles, bytes: this.#counts.totalBytes }
+    this.#options.onProgress?.(done, typeof path === 'function' ? path() : path)
   }
 
   #problem(path: Buffer, kind: ArchiveProblem['kind'], message: string, cause?: unknown): void {
@@ -856,8 +887,8 @@ function encoded(node: TreeNode): EncodedNode {
 }
 
 /** The node as it stands in the parent's tree. */
-function kept(name: Buffer, { tree }: ParentEntry, { start, end }: FittingNode): EncodedNode {
-  return new EncodedNode(name.toString('latin1'), tree, start, end)
+function kept({ name, tree }: ParentEntry, { start, end }: FittingNode): EncodedNode {
+  return new EncodedNode(name, tree, start, end)
 }
 
 function nodesOf(found: readonly Found[]): EncodedNode[] {

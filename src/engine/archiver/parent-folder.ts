@@ -55,12 +55,13 @@ export class ParentFolder {
 /** What the parent snapshot holds at a path; read only as far as it is needed. */
 export class ParentEntry {
   readonly #cursor: TreeCursor
-  readonly #name: string
+  /** `latin1` text of its bytes. */
+  readonly name: string
 
   /** The cursor stands at the node of that name. */
   constructor(cursor: TreeCursor, name: string) {
     this.#cursor = cursor
-    this.#name = name
+    this.name = name
   }
 
   get tree(): Buffer {
@@ -70,14 +71,15 @@ export class ParentEntry {
   /** Undefined when the tree turns out to be damaged. */
   get node(): TreeNode | undefined {
     try {
-      return this.#cursor.node(this.#name)
+      return this.#cursor.node(this.name)
     } catch (error) {
       if (!isDamagedTree(error)) throw error
       return undefined
     }
   }
 
-  fitting(name: Buffer, facts: NodeFacts, isStored: (id: BlobId) => boolean): FittingNode | undefined {
-    return this.#cursor.fitting(name, facts, isStored)
+  /** As `TreeCursor.fitting`. */
+  fitting(facts: NodeFacts, isStored: (bytes: Buffer, at: number) => boolean): FittingNode | undefined {
+    return this.#cursor.fitting(this.name, facts, isStored)
   }
 }

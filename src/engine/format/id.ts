@@ -34,6 +34,11 @@ export function parseId<K extends Id>(text: string): K {
   })
 }
 
+/** The ID whose digits begin at this place of a text; that they do is the caller's to know. */
+export function idAt<K extends Id>(text: Buffer, at: number): K {
+  return text.toString('latin1', at, at + 64) as K
+}
+
 /** The SHA-256 of the bytes. */
 export function hashId<K extends Id>(bytes: Uint8Array): K {
   return hash('sha256', bytes, 'hex') as K

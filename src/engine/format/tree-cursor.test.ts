@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { name, node, tree } from '../../../test/equipment/arbitrary-tree.ts'
 import { factsOf } from '../../../test/equipment/node-facts-of.ts'
 import { EngineError } from '../error.ts'
+import { idAt } from './id.ts'
 import { encodeNode, encodeTree, joinNodes, parseTree } from './tree.ts'
 import { TreeCursor } from './tree-cursor.ts'
 import type { TreeNode } from './tree-node.ts'
@@ -18,7 +19,7 @@ test('a node that was written for the same facts fits, with its bytes, and every
       const cursor = new TreeCursor(encoded)
       for (const one of nodes) {
         assert.ok(cursor.seek(key(one)))
-        const fitting = cursor.fitting(one.name, factsOf(one), always)
+        const fitting = cursor.fitting(key(one), factsOf(one), always)
         assert.ok(fitting, encodeNode(one).toString())
         assert.deepEqual(encoded.subarray(fitting.start, fitting.end), encodeNode(one))
         assert.equal(fitting.subtree, one.subtree)
@@ -44,7 +45,7 @@ test('a node fits exactly when encoding the facts with its content gives its byt
         assert.ok(cursor.seek(key(a)))
         const asWritten = encodeNode({ ...mixed, content: a.content, subtree: a.subtree })
         const isSame = mixed.type === a.type && asWritten.equals(encodeNode(a))
-        assert.equal(cursor.fitting(a.name, factsOf(mixed), always) !== undefined, isSame)
+        assert.equal(cursor.fitting(key(a), factsOf(mixed), always) !== undefined, isSame)
       },
     ),
     { numRuns: 500 },
@@ -63,7 +64,7 @@ test('what fits with flipped bytes is still what would be encoded, and nothing b
           const cursor = new TreeCursor(damaged)
           for (const one of nodes) {
             if (!cursor.seek(key(one))) continue
-            const fitting = cursor.fitting(one.name, factsOf(one), always)
+            const fitting = cursor.fitting(key(one), factsOf(one), always)
             const found = cursor.node(key(one))
             if (fitting === undefined || found === undefined) continue
             const { content, subtree } = found
@@ -86,7 +87,7 @@ test('a file does not fit when one of its blobs is not stored', () => {
   const cursor = new TreeCursor(encodeTree([one!]))
   assert.ok(cursor.seek(key(one!)))
   assert.equal(
-    cursor.fitting(one!.name, factsOf(one!), (blob) => blob !== one!.content!.at(-1)),
+    cursor.fitting(key(one!), factsOf(one!), (text, at) => idAt(text, at) !== one!.content!.at(-1)),
     undefined,
   )
 })
@@ -118,7 +119,7 @@ test('trees of other writers are read, and nothing in them fits', () => {
   for (const variant of variants) {
     const cursor = new TreeCursor(Buffer.from(variant))
     assert.ok(cursor.seek(key(one!)), variant)
-    assert.equal(cursor.fitting(one!.name, factsOf(one!), always), undefined, variant)
+    assert.equal(cursor.fitting(key(one!), factsOf(one!), always), undefined, variant)
     assert.deepEqual(cursor.node(key(one!)), one)
   }
 })

@@ -1,4 +1,4 @@
-import type { BlobId } from './id.ts'
+import { type BlobId, idAt } from './id.ts'
 import { goJsonString } from './json.ts'
 import { quoteName, unquoteName } from './quote.ts'
 import { isIdAt, literal, NONE, type ScannedNumber, type ScannedTime, scanIds, scanNumber, scanTime } from './scan.ts'
@@ -73,6 +73,9 @@ export class TreeCursor {
   /** For trees that are not as `encodeTree` makes them: every node by its name. */
   #plain: Map<string, TreeNode> | undefined
   #previous = ''
+  /** The name of the node at `#at`, as far as somebody looked, and where it ends if it stands there as it is. */
+  #here: string | undefined
+  #nameEnd = NONE
   /** Where the last node ends that fitted. */
   #fitted = 0
 
@@ -94,7 +97,12 @@ export class TreeCursor {
    */
   seek(name: string): boolean {
     while (this.#plain === undefined && this.#at < this.#end) {
-      const found = this.#name()
+      if (this.#here === undefined) {
+        this.#nameEnd = this.#endOfPlainName(name)
+        if (this.#nameEnd !== NONE) this.#here = name
+      }
+      const found = this.#here ?? this.#name()
+      this.#here = found
       if (found === name) return true
       if (found === undefined || found <= this.#previous) {
         this.#readAll()
@@ -125,26 +133,26 @@ export class TreeCursor {
 
   /**
    * The bytes of the node that `seek` has found, when they are what `encodeTree` writes for these facts and some content:
-   * a list of IDs that are all `isStored`, or, for a folder, a subtree.
+   * a list of IDs that are all `isStored`, which is told where the digits of each begin, or, for a folder, a subtree.
    */
-  fitting(name: Buffer, facts: NodeFacts, isStored: (id: BlobId) => boolean): FittingNode | undefined {
+  fitting(name: string, facts: NodeFacts, isStored: (bytes: Buffer, at: number) => boolean): FittingNode | undefined {
     if (this.#plain !== undefined) return undefined
     const { bytes } = this
     const start = this.#at
-    let at = start + NAME.length
-    // `seek` compared what the name stands for; how it is written is beyond doubt only for these bytes.
-    while (isPlain(bytes[at]!)) at++
-    if (bytes[at] !== QUOTE) {
-      at = literal(bytes, start + NAME.length, Buffer.from(goJsonString(quoteName(name)).slice(1, -1), 'utf8'))
+    let at = this.#nameEnd === NONE ? this.#endOfPlainName(name) : this.#nameEnd
+    if (at === NONE) {
+      // `seek` compared what the name stands for; how it is written is beyond doubt only for plain bytes.
+      const written = goJsonString(quoteName(Buffer.from(name, 'latin1'))).slice(1, -1)
+      at = literal(bytes, start + NAME.length, Buffer.from(written, 'utf8'))
     }
     at = literal(bytes, at, TYPES[facts.type])
     at = number(bytes, literal(bytes, at, MODE), facts.mode)
     const mtime = literal(bytes, at, MTIME)
-    at = time(bytes, mtime, facts.mtime)
-    const timeLength = at - mtime
-    at = literal(bytes, at, ATIME)
-    if (at === NONE || bytes.compare(bytes, mtime, mtime + timeLength, at, at + timeLength) !== 0) return undefined
-    at = literal(bytes, at + timeLength, CTIME)
+    const mtimeEnd = time(bytes, mtime, facts.mtime)
+    at = literal(bytes, mtimeEnd, ATIME)
+    if (at === NONE) return undefined
+    for (let i = mtime; i < mtimeEnd; i++) if (bytes[at++] !== bytes[i]) return undefined
+    at = literal(bytes, at, CTIME)
     at = time(bytes, at, facts.ctime)
     at = number(bytes, literal(bytes, at, UID), facts.uid)
     at = number(bytes, literal(bytes, at, GID), facts.gid)
@@ -162,7 +170,7 @@ export class TreeCursor {
       if (facts.type === 'dir') {
         at = literal(bytes, at, SUBTREE)
         if (!isIdAt(bytes, at) || bytes[at + 64] !== QUOTE) return undefined
-        subtree = bytes.toString('latin1', at, at + 64) as BlobId
+        subtree = idAt(bytes, at)
         at += 65
       }
     }
@@ -175,6 +183,20 @@ export class TreeCursor {
 
   #goOn(end: number): void {
     this.#at = end < this.#end ? end + 1 : this.#end
+    this.#here = undefined
+    this.#nameEnd = NONE
+  }
+
+  /** Where the name ends, when it is this one, and all of it written as it is. */
+  #endOfPlainName(name: string): number {
+    const { bytes } = this
+    let at = literal(bytes, this.#at, NAME)
+    if (at === NONE) return NONE
+    for (let i = 0; i < name.length; i++, at++) {
+      const byte = name.charCodeAt(i)
+      if (bytes[at] !== byte || !isPlain(byte)) return NONE
+    }
+    return bytes[at] === QUOTE ? at : NONE
   }
 
   #name(): string | undefined {
@@ -234,8 +256,8 @@ function time(bytes: Uint8Array, at: number, expected: FactTime): number {
 }
 
 /** Where the list of stored IDs ends that begins after its bracket. */
-function contentEnd(bytes: Buffer, from: number, isStored: (id: BlobId) => boolean): number {
-  return scanIds(bytes, from, (at) => isStored(bytes.toString('latin1', at, at + 64) as BlobId))
+function contentEnd(bytes: Buffer, from: number, isStored: (bytes: Buffer, at: number) => boolean): number {
+  return scanIds(bytes, from, (at) => isStored(bytes, at))
 }
 
 /** Where the object ends that begins at `from`, by its brackets alone; -1 when it does not before `end`. */

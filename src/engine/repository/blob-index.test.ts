@@ -66,6 +66,7 @@ test('it finds what a map of everything finds, duplicates in the same order', ()
             assert.deepEqual(index.findAll(type, id), expected)
             assert.deepEqual(index.find(type, id), expected[0])
             assert.equal(index.has(type, id), expected.length > 0)
+            assert.equal(index.hasAt(type, Buffer.from(`["${id}"]`), 2), expected.length > 0)
           }
         }
       }

@@ -14,7 +14,11 @@ interface Run {
 }
 
 const ID_BYTES = 32
+const ID_WORDS = ID_BYTES / 4
 const INITIAL_CAPACITY = 1024
+/** What a hex digit in lower case stands for. */
+const NIBBLES = new Uint8Array(256)
+for (const [value, digit] of Buffer.from('0123456789abcdef').entries()) NIBBLES[digit] = value
 const TREE = 1
 const COMPRESSED = 2
 
@@ -41,8 +45,11 @@ export class BlobIndex {
   readonly #packEnds: number[] = []
   /** Packs that were added again with other blobs: damaged repositories have some. */
   readonly #furtherRuns = new Map<number, Run[]>()
-  /** The ID that is looked for, in bytes: one for all, since a lookup is over before the next one begins. */
+  /** `#ids`, a word at a time. */
+  #idWords = wordsOf(this.#ids)
+  /** The ID that is looked for, in bytes and in words: one for all, since a lookup is over before the next one begins. */
   readonly #wanted = Buffer.alloc(ID_BYTES)
+  readonly #wantedWords = wordsOf(this.#wanted)
 
   get blobCount(): number {
     return this.#count
@@ -109,6 +116,14 @@ export class BlobIndex {
 
   has(type: BlobType, id: BlobId): boolean {
     return this.#slotOf(type, id) >= 0
+  }
+
+  /** As `has`, of the ID whose 64 digits, in lower case, begin at this place of a text. */
+  hasAt(type: BlobType, text: Uint8Array, at: number): boolean {
+    for (let i = 0; i < ID_BYTES; i++) {
+      this.#wanted[i] = (NIBBLES[text[at + 2 * i]!]! << 4) | NIBBLES[text[at + 2 * i + 1]!]!
+    }
+    return this.#nextSlot(type, this.#wantedWords[0]!) >= 0
   }
 
   /** Calls `use` with the 32 bytes of every ID of the type, once a copy; the bytes are only lent. */
@@ -200,7 +215,7 @@ export class BlobIndex {
   /** The slot of the first copy, or -1. */
   #slotOf(type: BlobType, id: BlobId): number {
     this.#wanted.write(id, 'hex')
-    return this.#nextSlot(type, this.#wanted.readUInt32LE(0))
+    return this.#nextSlot(type, this.#wantedWords[0]!)
   }
 
   /** The slot of the next copy of the blob in `#wanted`, from this slot on, or -1. */
@@ -210,15 +225,21 @@ export class BlobIndex {
     for (let slot = from & mask; this.#table[slot] !== 0; slot = (slot + 1) & mask) {
       const entry = this.#table[slot]! - 1
       if ((this.#kinds[entry]! & TREE) !== tree) continue
-      if (this.#wanted.compare(this.#ids, entry * ID_BYTES, (entry + 1) * ID_BYTES) === 0) return slot
+      if (this.#isWanted(entry)) return slot
     }
     return -1
+  }
+
+  #isWanted(entry: number): boolean {
+    const from = entry * ID_WORDS
+    for (let i = 0; i < ID_WORDS; i++) if (this.#idWords[from + i] !== this.#wantedWords[i]) return false
+    return true
   }
 
   #insert(entry: number): void {
     // The ID is a SHA-256: its first bytes are a hash already.
     const mask = this.#table.length - 1
-    let slot = this.#ids.readUInt32LE(entry * ID_BYTES) & mask
+    let slot = this.#idWords[entry * ID_WORDS]! & mask
     while (this.#table[slot] !== 0) slot = (slot + 1) & mask
     this.#table[slot] = entry + 1
   }
@@ -228,6 +249,7 @@ export class BlobIndex {
     const ids = Buffer.alloc(capacity * ID_BYTES)
     this.#ids.copy(ids)
     this.#ids = ids
+    this.#idWords = wordsOf(ids)
     const kinds = new Uint8Array(capacity)
     kinds.set(this.#kinds)
     this.#kinds = kinds
@@ -243,6 +265,11 @@ export class BlobIndex {
     this.#table = new Uint32Array(capacity * 2)
     for (let entry = 0; entry < this.#count; entry++) this.#insert(entry)
   }
+}
+
+/** `Buffer.alloc` begins where a word may begin. */
+function wordsOf({ buffer, byteOffset, length }: Buffer): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, length / 4)
 }
 
 function placeOf({ type, id, offset, length, uncompressedLength }: PackedBlob): string {

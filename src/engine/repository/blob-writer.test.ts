@@ -200,6 +200,8 @@ describe('the durable order', () => {
     assert.equal(repository.index.has('data', id), false)
     assert.equal(writer.has('data', id), true)
     assert.equal(writer.has('tree', id), false)
+    assert.equal(writer.hasAt('data', Buffer.from(`"${id}"`), 1), true)
+    assert.equal(writer.hasAt('tree', Buffer.from(`"${id}"`), 1), false)
     await writer.finish()
     assert.equal(repository.index.has('data', id), true)
   })

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Semaphore } from '../concurrency.ts'
 import { EngineError } from '../error.ts'
-import { type BlobId, hashId, type PackId } from '../format/id.ts'
+import { type BlobId, hashId, idAt, type PackId } from '../format/id.ts'
 import { encodeIndexFile, type PackIndex } from '../format/index-file.ts'
 import { SEAL_OVERHEAD, seal, unseal } from '../format/master-key.ts'
 import {
@@ -122,6 +122,12 @@ export class BlobWriter implements AsyncDisposable {
   /** True when the blob is stored, or will be once `finish` has resolved. */
   has(type: BlobType, id: BlobId): boolean {
     return this.#repository.index.has(type, id) || this.#pending.has(type + id)
+  }
+
+  /** As `has`, of the ID whose digits begin at this place. */
+  hasAt(type: BlobType, text: Buffer, at: number): boolean {
+    if (this.#repository.index.hasAt(type, text, at)) return true
+    return this.#pending.size > 0 && this.#pending.has(type + idAt(text, at))
   }
 
   /** The plaintext may be reused by the caller when the call resolves. */

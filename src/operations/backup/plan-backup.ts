@@ -270,6 +270,7 @@ function countingData(sink: BlobSink): { readonly sink: BlobSink; readonly added
     added: () => added,
     sink: {
       has: (type, id) => sink.has(type, id),
+      hasAt: (type, text, at) => sink.hasAt(type, text, at),
       async save(type, plaintext) {
         const saved = await sink.save(type, plaintext)
         if (type === 'data' && saved.isNew) added += plaintext.length
