@@ -10,7 +10,6 @@ import type { Observer, Outcome, SnapshotNews } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
 import { findNode, pathParts } from '../snapshot-files.ts'
 import { type ChosenSnapshot, chooseSnapshot, refuseDamagedManifest, type SnapshotChoice } from './snapshot-choice.ts'
-import { unsealSecrets } from './unseal-secrets.ts'
 
 export interface RestoreToTargetOptions {
   readonly choice: SnapshotChoice
@@ -234,6 +233,8 @@ async function secretsInto(
   const select = (path: string) => wanted === undefined || wanted.some((candidate) => isBelow(path, candidate))
   if (!chosen.manifest?.secrets?.files.some(({ path }) => select(path))) return 0
   options.observe({ type: 'phase', phase: 'unseal' })
+  // With it come the ciphers of age and what reads archives: a hundred modules that nothing else here needs.
+  const { unsealSecrets } = await import('./unseal-secrets.ts')
   const result = await unsealSecrets(chosen, target, {
     identities: options.unseal.identities,
     select,
