@@ -52,6 +52,11 @@ export function packHeaderSize(blobs: readonly PackedBlob[]): number {
   return SEAL_OVERHEAD + LENGTH_SIZE + entriesSize(blobs)
 }
 
+/** As `packHeaderSize`, of so many blobs, and how many of them are compressed to something. */
+export function headerSizeOf(blobs: number, compressed: number): number {
+  return SEAL_OVERHEAD + LENGTH_SIZE + RAW_ENTRY_SIZE * blobs + (COMPRESSED_ENTRY_SIZE - RAW_ENTRY_SIZE) * compressed
+}
+
 function entriesSize(blobs: readonly PackedBlob[]): number {
   return blobs.reduce((size, blob) => size + (isCompressed(blob) ? COMPRESSED_ENTRY_SIZE : RAW_ENTRY_SIZE), 0)
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type BlobId, hashId, type PackId } from '../format/id.ts'
-import type { BlobType, PackedBlob } from '../format/pack-header.ts'
+import { type BlobType, type PackedBlob, packHeaderSize } from '../format/pack-header.ts'
 import { BlobIndex, type BlobLocation } from './blob-index.ts'
 
 const blobId = (seed: number | string) => hashId<BlobId>(Buffer.from(`blob ${seed}`))
@@ -58,6 +58,14 @@ test('it finds what a map of everything finds, duplicates in the same order', ()
       assert.deepEqual(
         [...index.packs()],
         [...listed].map(([id, blobs]) => ({ id, blobs })),
+      )
+      assert.deepEqual(
+        [...index.packSizes()],
+        [...listed].map(([id, blobs]) => ({
+          id,
+          blobs: blobs.length,
+          bytes: blobs.reduce((sum, { length }) => sum + length, packHeaderSize(blobs)),
+        })),
       )
       for (let seed = 0; seed <= 41; seed++) {
         for (const id of [blobId(seed), crowdedId(seed)]) {

@@ -1,5 +1,5 @@
 import type { BlobId, PackId } from '../format/id.ts'
-import type { BlobType, PackedBlob } from '../format/pack-header.ts'
+import { type BlobType, headerSizeOf, type PackedBlob } from '../format/pack-header.ts'
 import { columnsToPacks, type IndexColumns } from '../format/scan-index-file.ts'
 
 /** Where one copy of a blob lies. */
@@ -163,6 +163,23 @@ export class BlobIndex {
     for (const [pack, id] of this.#packIds.entries()) yield { id, blobs: this.#blobsOf(pack) }
   }
 
+  /** Of every pack how many blobs are listed for it, and how many bytes it has if they are all. */
+  *packSizes(): Generator<{ readonly id: PackId; readonly blobs: number; readonly bytes: number }> {
+    for (const [pack, id] of this.#packIds.entries()) {
+      let blobs = 0
+      let compressed = 0
+      let bytes = 0
+      for (const { start, end } of this.#runsOf(pack)) {
+        blobs += end - start
+        for (let entry = start; entry < end; entry++) {
+          if (this.#plainLengths[entry] !== 0) compressed += 1
+          bytes += this.#lengths[entry]!
+        }
+      }
+      yield { id, blobs, bytes: bytes + headerSizeOf(blobs, compressed) }
+    }
+  }
+
   packBlobs(id: PackId): PackedBlob[] | undefined {
     const pack = this.#packNumbers.get(id)
     return pack === undefined ? undefined : this.#blobsOf(pack)
@@ -184,13 +201,13 @@ export class BlobIndex {
     return { start, end: this.#count }
   }
 
+  #runsOf(pack: number): Run[] {
+    return [{ start: this.#packStarts[pack]!, end: this.#packEnds[pack]! }, ...(this.#furtherRuns.get(pack) ?? [])]
+  }
+
   #blobsOf(pack: number): PackedBlob[] {
-    const runs = [
-      { start: this.#packStarts[pack]!, end: this.#packEnds[pack]! },
-      ...(this.#furtherRuns.get(pack) ?? []),
-    ]
     const blobs: PackedBlob[] = []
-    for (const { start, end } of runs) {
+    for (const { start, end } of this.#runsOf(pack)) {
       for (let entry = start; entry < end; entry++) {
         const id = this.#ids.toString('hex', entry * ID_BYTES, (entry + 1) * ID_BYTES) as BlobId
         const { pack: _, ...blob } = this.#location(entry, id)

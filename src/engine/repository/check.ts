@@ -1,13 +1,13 @@
 import { hashId, type PackId, type SnapshotId } from '../format/id.ts'
 import { parseKeyFile } from '../format/key-file.ts'
-import { type PackedBlob, packHeaderSize } from '../format/pack-header.ts'
+import { columnsToPacks, type IndexColumns } from '../format/scan-index-file.ts'
 import { pathOf } from '../storage/layout.ts'
 import { BlobIndex } from './blob-index.ts'
 import { checkData, type PackToRead } from './check-data.ts'
 import type { CheckFinding, Report } from './check-finding.ts'
 import { checkTrees, type SnapshotRoot } from './check-trees.ts'
 import { isFileProblem } from './file-problem.ts'
-import { readIndexFiles } from './load-index.ts'
+import { readIndexContents } from './load-index.ts'
 import type { Repository } from './repository.ts'
 import { sameBlobs } from './same-blobs.ts'
 import { readSnapshots } from './snapshots.ts'
@@ -157,31 +157,52 @@ async function checkSnapshots(
 async function checkIndex(repository: Repository, report: Report, signal: AbortSignal | undefined): Promise<BlobIndex> {
   const index = new BlobIndex()
   const listedIn = new Map<PackId, string>()
-  for await (const result of readIndexFiles(repository, signal)) {
+  for await (const result of readIndexContents(repository, signal)) {
     const file = pathOf({ type: 'index', id: result.id })
     if ('error' in result) {
       report('error', 'index-damaged', result.error.message, { file })
       continue
     }
-    for (const { id, blobs } of result.packs) {
-      const facts = { pack: id, file }
-      const known = index.packBlobs(id)
-      if (known === undefined) {
-        listedIn.set(id, file)
-        if (new Set(blobs.map(({ type }) => type)).size > 1) {
-          report('hint', 'pack-mixed', `Pack ${id} holds both data and trees; \`prune\` separates them`, facts)
-        }
-      } else if (sameBlobs(known, blobs)) {
-        const message = `Pack ${id} is listed in ${listedIn.get(id)} and again in ${file}; \`repair index\` removes one`
-        report('hint', 'index-duplicate', message, facts)
-      } else {
-        const message = `Pack ${id} is listed with different blobs in ${listedIn.get(id)} and in ${file}`
-        report('error', 'index-contradicts', message, facts)
+    const isNew = (id: PackId, isMixed: boolean) => {
+      listedIn.set(id, file)
+      if (!isMixed) return
+      const message = `Pack ${id} holds both data and trees; \`prune\` separates them`
+      report('hint', 'pack-mixed', message, { pack: id, file })
+    }
+    if ('columns' in result && namesNewPacks(result.columns, index)) {
+      const { packs, count, trees } = result.columns
+      for (const [i, { id, start }] of packs.entries()) {
+        const kinds = trees.subarray(start, packs[i + 1]?.start ?? count)
+        isNew(id, kinds.includes(0) && kinds.includes(1))
       }
+      index.addColumns(result.columns)
+      continue
+    }
+    for (const { id, blobs } of 'columns' in result ? columnsToPacks(result.columns) : result.packs) {
+      const known = index.packBlobs(id)
+      if (known === undefined) isNew(id, new Set(blobs.map(({ type }) => type)).size > 1)
+      else reportKnown(id, sameBlobs(known, blobs), listedIn.get(id)!, file, report)
       index.addPack(id, blobs)
     }
   }
   return index
+}
+
+/** Only packs that the index does not know, each once. */
+function namesNewPacks({ packs }: IndexColumns, index: BlobIndex): boolean {
+  const ids = new Set(packs.map(({ id }) => id))
+  return ids.size === packs.length && packs.every(({ id }) => !index.hasPack(id))
+}
+
+function reportKnown(id: PackId, isSame: boolean, first: string, file: string, report: Report): void {
+  const facts = { pack: id, file }
+  if (isSame) {
+    const message = `Pack ${id} is listed in ${first} and again in ${file}; \`repair index\` removes one`
+    report('hint', 'index-duplicate', message, facts)
+  } else {
+    const message = `Pack ${id} is listed with different blobs in ${first} and in ${file}`
+    report('error', 'index-contradicts', message, facts)
+  }
 }
 
 /** Resolves with the packs that are there and in the index. */
@@ -194,17 +215,16 @@ async function checkPacks(
   const sizes = new Map<string, number>()
   for await (const { name, size } of repository.storage.list('pack', signal)) sizes.set(name.id, size)
   const present: PackToRead[] = []
-  for (const { id, blobs } of index.packs()) {
-    if (blobs.length === 0) continue // such an entry says no more than no entry
+  for (const { id, blobs, bytes: expected } of index.packSizes()) {
+    if (blobs === 0) continue // such an entry says no more than no entry
     const size = sizes.get(id)
     sizes.delete(id)
     const facts = factsOf(id)
     if (size === undefined) {
       const message = `Pack ${id} is in the index but not in the storage, and with it the ${count(blobs)} listed for it`
-      report('error', 'pack-missing', message, { ...facts, blobs: blobs.length })
+      report('error', 'pack-missing', message, { ...facts, blobs })
       continue
     }
-    const expected = blobs.reduce((sum, blob) => sum + blob.length, packHeaderSize(blobs))
     if (size !== expected) {
       const message = `Pack ${id} has ${size} bytes, its index entry makes ${expected}`
       report('error', 'pack-size', message, { ...facts, size, expected })
@@ -222,6 +242,6 @@ function factsOf(pack: PackId) {
   return { pack, file: pathOf({ type: 'pack', id: pack }) }
 }
 
-function count(blobs: readonly PackedBlob[]): string {
-  return blobs.length === 1 ? '1 blob' : `${blobs.length} blobs`
+function count(blobs: number): string {
+  return blobs === 1 ? '1 blob' : `${blobs} blobs`
 }
