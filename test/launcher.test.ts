@@ -67,7 +67,7 @@ test('a checkout runs its source on its own runtime, whatever is on PATH', () =>
   assert.deepEqual([status, stderr], [0, ''])
   assert.equal(
     stdout,
-    `own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 ${root}/src/cli/main.ts a b -c\n`,
+    `own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 --heap-growing-percent=40 ${root}/src/cli/main.ts a b -c\n`,
   )
 })
 

@@ -83,7 +83,7 @@ export class Threads<To, From extends object> implements AsyncDisposable {
         } satisfies ThreadData,
         env: environment(),
         // Its young generation holds next to nothing that lives: small, it is swept in the cache.
-        resourceLimits: { maxYoungGenerationSizeMb: this.#options.youngMegabytes ?? 4 },
+        resourceLimits: { maxYoungGenerationSizeMb: this.#options.youngMegabytes ?? 2 },
       })
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'ERR_WORKER_INIT_FAILED') throw cause
