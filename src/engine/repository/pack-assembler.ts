@@ -192,9 +192,12 @@ export class PackAssembler {
     return length
   }
 
-  /** The longest blob's way back, through other code than that which sealed it. */
+  /**
+   * The shortest blob's way back, through other code than that which sealed it: this tells what the kernels, the keys or the
+   * counters would do wrong to all of them, and of a blob of some megabytes it would take as long as storing that once more.
+   */
   #openAgain(blobs: readonly PackedBlob[], pack: Region): void {
-    const blob = blobs.reduce((longest, other) => (other.length > longest.length ? other : longest))
+    const blob = blobs.reduce((shortest, other) => (other.length < shortest.length ? other : shortest))
     const stored = unseal(this.#options.key, pack.bytes.subarray(blob.offset, blob.offset + blob.length))
     let plaintext: Buffer = stored
     if (blob.uncompressedLength !== undefined) {
