@@ -38,24 +38,17 @@ export class BlobMap {
 
   /** @param value a whole number of at most 32 bits */
   set(type: BlobType, id: BlobId, value: number): void {
-    let slot = this.#slotOf(type, id)
-    if (this.#table[slot] === 0) {
-      if (this.#count === this.#trees.length) {
-        this.#grow()
-        slot = this.#slotOf(type, id)
-      }
-      const entry = this.#count++
-      this.#wanted.copy(this.#ids, entry * ID_BYTES)
-      this.#trees[entry] = type === 'tree' ? 1 : 0
-      this.#table[slot] = entry + 1
-    }
-    this.#values[this.#table[slot]! - 1] = value
+    const slot = this.#slotOf(type, id)
+    const entry = this.#table[slot]! - 1
+    if (entry < 0) this.#insert(slot, type, id, value)
+    else this.#values[entry] = value
   }
 
   /** Adds the blob; false when it was there already, with whatever value. */
   add(type: BlobType, id: BlobId): boolean {
-    if (this.has(type, id)) return false
-    this.set(type, id, 0)
+    const slot = this.#slotOf(type, id)
+    if (this.#table[slot] !== 0) return false
+    this.#insert(slot, type, id, 0)
     return true
   }
 
@@ -78,6 +71,20 @@ export class BlobMap {
       if (this.#trees[entry] !== tree) continue
       if (this.#wanted.compare(this.#ids, entry * ID_BYTES, (entry + 1) * ID_BYTES) === 0) return slot
     }
+  }
+
+  /** @param free what `#slotOf` answered last */
+  #insert(free: number, type: BlobType, id: BlobId, value: number): void {
+    let slot = free
+    if (this.#count === this.#trees.length) {
+      this.#grow()
+      slot = this.#slotOf(type, id)
+    }
+    const entry = this.#count++
+    this.#wanted.copy(this.#ids, entry * ID_BYTES)
+    this.#trees[entry] = type === 'tree' ? 1 : 0
+    this.#values[entry] = value
+    this.#table[slot] = entry + 1
   }
 
   #grow(): void {
