@@ -3,8 +3,7 @@ import { type BlobId, hashId } from '../format/id.ts'
 import { type MasterKey, seal, unseal } from '../format/master-key.ts'
 import { type BlobType, type PackedBlob, plaintextLength } from '../format/pack-header.ts'
 import type { RepositoryVersion } from '../format/repository-config.ts'
-import { compress, DEFAULT_LEVEL, decompress } from '../format/zstd.ts'
-import { compressBound, createZstdContext, type ZstdContext } from '../kernels/zstd-context.ts'
+import { compress, decompress } from '../format/zstd.ts'
 
 /** A blob as it lies in a pack, but for its place there. */
 export interface SealedBlob {
@@ -13,38 +12,6 @@ export interface SealedBlob {
   readonly bytes: Buffer
   /** Undefined when it is stored as it is. */
   readonly uncompressedLength: number | undefined
-}
-
-/** Results are lent: the next call of either function may overwrite them. */
-export interface BlobCompressor {
-  compress(plaintext: Buffer): Buffer
-  /** As `decompress` of the format. */
-  decompress(compressed: Buffer, maxOutput: number): Buffer
-}
-
-/** Longer blobs are rare where they are not cut by the chunker: they are not worth memory that is kept. */
-const KEPT_ROOM = 256 * 1024
-
-/** For who compresses many small blobs: setting up libzstd anew for each takes longer than the compression. */
-export function blobCompressor(): BlobCompressor {
-  let context: ZstdContext | undefined
-  let room: Buffer | undefined
-  let checkRoom: Buffer | undefined
-  return {
-    compress(plaintext) {
-      if (compressBound(plaintext.length) > KEPT_ROOM) return compress(plaintext)
-      context ??= createZstdContext({ level: DEFAULT_LEVEL })
-      room ??= Buffer.allocUnsafeSlow(KEPT_ROOM)
-      return room.subarray(0, context.compress(plaintext, room))
-    },
-    decompress(compressed, maxOutput) {
-      if (maxOutput > KEPT_ROOM) return decompress(compressed, maxOutput)
-      context ??= createZstdContext({ level: DEFAULT_LEVEL })
-      checkRoom ??= Buffer.allocUnsafeSlow(KEPT_ROOM)
-      const plaintext = checkRoom.subarray(0, maxOutput)
-      return context.decompress(compressed, plaintext) ? plaintext : decompress(compressed, maxOutput)
-    },
-  }
 }
 
 /**
@@ -58,32 +25,31 @@ export function encodeBlob(
   type: BlobType,
   id: BlobId,
   plaintext: Buffer,
-  zstd: BlobCompressor = { compress, decompress },
 ): SealedBlob {
   const compressed = version === 2 && plaintext.length > 0
-  const bytes = seal(key, compressed ? zstd.compress(plaintext) : plaintext)
+  const bytes = seal(key, compressed ? compress(plaintext) : plaintext)
   const uncompressedLength = compressed ? plaintext.length : undefined
   try {
-    decodeBlob(key, { type, id, offset: 0, length: bytes.length, uncompressedLength }, bytes, zstd)
+    decodeBlob(key, { type, id, offset: 0, length: bytes.length, uncompressedLength }, bytes)
   } catch (cause) {
-    throw new EngineError('SELF_CHECK', `Cannot store ${type} blob ${id}: it does not decode to what was encoded`, {
-      facts: { blob: id },
-      hint: 'The memory or processor of this machine is likely faulty: test it before the next backup',
-      cause,
-    })
+    throw doesNotDecode(type, id, cause)
   }
   return { type, id, bytes, uncompressedLength }
 }
 
+/** The `SELF_CHECK` of a blob that does not come back as it was. */
+export function doesNotDecode(type: BlobType, id: BlobId, cause?: unknown): EngineError {
+  return new EngineError('SELF_CHECK', `Cannot store ${type} blob ${id}: it does not decode to what was encoded`, {
+    facts: { blob: id },
+    hint: 'The memory or processor of this machine is likely faulty: test it before the next backup',
+    cause,
+  })
+}
+
 /** Opens a sealed blob and holds it against its length and hash. Throws `UNAUTHENTIC` or `CORRUPT`. */
-export function decodeBlob(
-  key: MasterKey,
-  entry: PackedBlob,
-  sealed: Buffer,
-  zstd: Pick<BlobCompressor, 'decompress'> = { decompress },
-): Buffer {
+export function decodeBlob(key: MasterKey, entry: PackedBlob, sealed: Buffer): Buffer {
   const stored = unseal(key, sealed)
-  const plaintext = entry.uncompressedLength === undefined ? stored : zstd.decompress(stored, entry.uncompressedLength)
+  const plaintext = entry.uncompressedLength === undefined ? stored : decompress(stored, entry.uncompressedLength)
   const expected = plaintextLength(entry)
   if (plaintext.length !== expected) {
     throw notWhatItIs(entry, `it has ${plaintext.length} bytes, expected ${expected}`)

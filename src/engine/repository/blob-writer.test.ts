@@ -127,6 +127,19 @@ describe('storing blobs', () => {
     assert.equal((await readBlob(await loadIndex(repository), 'data', id)).toString(), 'first')
   })
 
+  it('many small blobs and long ones, in any order, lie side by side as they were', async () => {
+    const repository = await testRepository({ version: 1 })
+    await using writer = new BlobWriter(await loadIndex(repository), { packSize: 1_000_000 })
+    const contents = Array.from({ length: 300 }, (_, i) => randomBytes(i % 50 === 49 ? 300_000 : (i * 97) % 3000, i))
+    for (const content of contents) await writer.save('tree', content)
+    await writer.finish()
+    const indexed = await loadIndex(repository)
+    for (const content of contents) {
+      assert.ok((await readBlob(indexed, 'tree', hashId<BlobId>(content))).equals(content))
+    }
+    await assertSound(repository)
+  })
+
   it('nothing new writes nothing', async () => {
     const storage = recordingStorage(memoryStorage())
     const repository = await testRepository({ storage })
@@ -204,6 +217,22 @@ describe('the durable order', () => {
     assert.equal(writer.hasAt('tree', Buffer.from(`"${id}"`), 1), false)
     await writer.finish()
     assert.equal(repository.index.has('data', id), true)
+  })
+
+  it('what an index file does not name yet stays known when one is written', async () => {
+    const repository = await loadIndex(await testRepository())
+    await using writer = new BlobWriter(repository, { packSize: 2500, indexSize: 3 })
+    const open = await writer.save('tree', noise('open'))
+    for (let i = 0; i < 4; i++) await writer.save('data', noise(`${i}`))
+    while ((await namesOf(repository.storage, 'index')).length === 0) await nextTurn()
+    await nextTurn()
+    const pending = { data: [] as string[], tree: [] as string[] }
+    for (const type of ['data', 'tree'] as const) writer.forEachPending(type, (id) => pending[type].push(id))
+    assert.deepEqual(pending, { data: [hashId(noise('3'))], tree: [open.id] })
+    for (let i = 0; i < 4; i++) assert.equal((await writer.save('data', noise(`${i}`))).isNew, false)
+    assert.equal((await writer.save('tree', noise('open'))).isNew, false)
+    await writer.finish()
+    assert.equal(repository.index.blobCount, 5)
   })
 
   it('an index file is written while the run goes on, when it is old enough', async () => {

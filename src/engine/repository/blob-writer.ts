@@ -13,7 +13,9 @@ import {
   plaintextLength,
 } from '../format/pack-header.ts'
 import { listensForTreePacks } from '../storage/tree-pack-listener.ts'
-import { blobCompressor, encodeBlob, type SealedBlob } from './blob-codec.ts'
+import type { SealedBlob } from './blob-codec.ts'
+import { BlobEncoder } from './blob-encoder.ts'
+import { BlobMap } from './blob-map.ts'
 import type { FinishedPack } from './pack-assembler.ts'
 import type { IndexedRepository } from './repository.ts'
 import { isSame } from './same-blobs.ts'
@@ -72,8 +74,53 @@ export interface BlobWriterOptions {
 
 interface OpenPack {
   readonly blobs: PackedBlob[]
-  readonly parts: Buffer[]
-  size: number
+  readonly content: PackContent
+}
+
+/** Small blobs lie side by side in blocks: a buffer for each takes as much memory again, and a call of the hash. */
+const BLOCK = 64 * 1024
+
+/** The bytes of blobs, end to end. */
+class PackContent {
+  readonly #parts: Buffer[] = []
+  size = 0
+  #block = Buffer.alloc(0)
+  #used = 0
+
+  /** What is lent is copied. */
+  add(bytes: Buffer, isLent: boolean): void {
+    this.size += bytes.length
+    if (isLent || bytes.length < BLOCK) {
+      this.#copy(bytes)
+    } else {
+      this.#endBlock()
+      this.#parts.push(bytes)
+    }
+  }
+
+  /** Everything that was added; nothing can be added to it any more. */
+  end(): readonly Buffer[] {
+    this.#endBlock()
+    return this.#parts
+  }
+
+  #copy(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) {
+      if (this.#used === this.#block.length) {
+        this.#endBlock()
+        this.#block = Buffer.allocUnsafeSlow(BLOCK)
+      }
+      const copied = bytes.copy(this.#block, this.#used, at)
+      this.#used += copied
+      at += copied
+    }
+  }
+
+  #endBlock(): void {
+    if (this.#used > 0) this.#parts.push(this.#block.subarray(0, this.#used))
+    this.#block = this.#block.subarray(this.#used)
+    this.#used = 0
+  }
 }
 
 /**
@@ -94,11 +141,13 @@ export class BlobWriter implements AsyncDisposable {
   readonly #signal: AbortSignal | undefined
   readonly #clock: () => number
   readonly #open: Partial<Record<BlobType, OpenPack>> = {}
-  /** Blobs that are on their way and not in the index yet: type and ID. */
-  readonly #pending = new Set<string>()
+  /** Blobs of packs that no index file names yet, whether they are open, under way or stored. */
+  readonly #unpublished = new Set<readonly PackedBlob[]>()
+  /** These blobs, to look for. */
+  #pending = new BlobMap()
   readonly #uploads = new Set<Promise<void>>()
   readonly #slots = new Semaphore(UPLOADS)
-  readonly #zstd = blobCompressor()
+  readonly #encoder: BlobEncoder
   /** Packs that are stored and in no index file yet. */
   #stored: PackIndex[] = []
   #storedBlobs = 0
@@ -108,6 +157,7 @@ export class BlobWriter implements AsyncDisposable {
 
   constructor(repository: IndexedRepository, options: BlobWriterOptions = {}) {
     this.#repository = repository
+    this.#encoder = new BlobEncoder(repository)
     this.#packSize = options.packSize ?? DEFAULT_PACK_SIZE
     this.#indexSize = options.indexSize ?? FULL_INDEX_BLOBS
     this.#verify = options.verify ?? false
@@ -121,13 +171,13 @@ export class BlobWriter implements AsyncDisposable {
 
   /** True when the blob is stored, or will be once `finish` has resolved. */
   has(type: BlobType, id: BlobId): boolean {
-    return this.#repository.index.has(type, id) || this.#pending.has(type + id)
+    return this.#repository.index.has(type, id) || this.#pending.has(type, id)
   }
 
   /** As `has`, of the ID whose digits begin at this place. */
   hasAt(type: BlobType, text: Buffer, at: number): boolean {
     if (this.#repository.index.hasAt(type, text, at)) return true
-    return this.#pending.size > 0 && this.#pending.has(type + idAt(text, at))
+    return this.#pending.size > 0 && this.#pending.has(type, idAt(text, at))
   }
 
   /** The plaintext may be reused by the caller when the call resolves. */
@@ -135,8 +185,7 @@ export class BlobWriter implements AsyncDisposable {
     this.#throwIfStopped()
     const id = hashId<BlobId>(plaintext)
     if (this.has(type, id)) return { id, isNew: false, storedBytes: 0 }
-    const { masterKey, config } = this.#repository
-    return this.#add(encodeBlob(masterKey, config.version, type, id, plaintext, this.#zstd), plaintext.length)
+    return this.#add(this.#encoder.encode(type, id, plaintext), plaintext.length, true)
   }
 
   /**
@@ -147,9 +196,9 @@ export class BlobWriter implements AsyncDisposable {
   async saveSealed(sealed: SealedBlob, options: { readonly again?: boolean } = {}): Promise<SavedBlob> {
     this.#throwIfStopped()
     const { type, id } = sealed
-    const isThere = options.again ? this.#pending.has(type + id) : this.has(type, id)
+    const isThere = options.again ? this.#pending.has(type, id) : this.has(type, id)
     if (isThere) return { id, isNew: false, storedBytes: 0 }
-    return this.#add(sealed, sealed.uncompressedLength ?? sealed.bytes.length - SEAL_OVERHEAD)
+    return this.#add(sealed, sealed.uncompressedLength ?? sealed.bytes.length - SEAL_OVERHEAD, false)
   }
 
   /**
@@ -159,8 +208,9 @@ export class BlobWriter implements AsyncDisposable {
    */
   async savePack({ id, blobs, bytes }: FinishedPack): Promise<void> {
     this.#throwIfStopped()
+    this.#unpublished.add(blobs)
     for (const blob of blobs) {
-      this.#pending.add(blob.type + blob.id)
+      this.#pending.add(blob.type, blob.id)
       this.#totals[blob.type === 'tree' ? 'treeBlobs' : 'dataBlobs'] += 1
       this.#totals.added += plaintextLength(blob)
       this.#totals.addedPacked += packHeaderSize([blob]) - PACK_OVERHEAD + blob.length
@@ -172,20 +222,20 @@ export class BlobWriter implements AsyncDisposable {
 
   /** Calls `use` with the ID of each blob that is on its way and not in the repository's index yet. */
   forEachPending(type: BlobType, use: (id: BlobId) => void): void {
-    for (const pending of this.#pending) {
-      if (pending.startsWith(type)) use(pending.slice(type.length) as BlobId)
+    for (const pending of this.#pending.blobs()) {
+      if (pending.type === type) use(pending.id)
     }
   }
 
-  async #add(sealed: SealedBlob, plaintextLength: number): Promise<SavedBlob> {
+  async #add(sealed: SealedBlob, plaintextLength: number, isLent: boolean): Promise<SavedBlob> {
     const { type, id } = sealed
-    this.#pending.add(type + id)
-    const pack = this.#append(sealed)
+    this.#pending.add(type, id)
+    const pack = this.#append(sealed, isLent)
     const storedBytes = packHeaderSize([pack.blobs.at(-1)!]) - PACK_OVERHEAD + sealed.bytes.length
     this.#totals[type === 'tree' ? 'treeBlobs' : 'dataBlobs'] += 1
     this.#totals.added += plaintextLength
     this.#totals.addedPacked += storedBytes
-    if (pack.size >= this.#packSize || pack.blobs.length >= MAX_PACK_BLOBS) await this.#close(type)
+    if (pack.content.size >= this.#packSize || pack.blobs.length >= MAX_PACK_BLOBS) await this.#close(type)
     return { id, isNew: true, storedBytes }
   }
 
@@ -231,12 +281,16 @@ export class BlobWriter implements AsyncDisposable {
     this.#signal?.throwIfAborted()
   }
 
-  #append({ type, id, bytes, uncompressedLength }: SealedBlob): OpenPack {
-    this.#open[type] ??= { blobs: [], parts: [], size: 0 }
-    const pack = this.#open[type]
-    pack.blobs.push({ type, id, offset: pack.size, length: bytes.length, uncompressedLength })
-    pack.parts.push(bytes)
-    pack.size += bytes.length
+  #append({ type, id, bytes, uncompressedLength }: SealedBlob, isLent: boolean): OpenPack {
+    let pack = this.#open[type]
+    if (pack === undefined) {
+      pack = { blobs: [], content: new PackContent() }
+      this.#open[type] = pack
+      this.#unpublished.add(pack.blobs)
+    }
+    const { blobs, content } = pack
+    blobs.push({ type, id, offset: content.size, length: bytes.length, uncompressedLength })
+    content.add(bytes, isLent)
     return pack
   }
 
@@ -264,16 +318,16 @@ export class BlobWriter implements AsyncDisposable {
     return { started, settled }
   }
 
-  async #store({ blobs, parts }: OpenPack): Promise<void> {
+  async #store({ blobs, content }: OpenPack): Promise<void> {
     const { masterKey } = this.#repository
     const header = seal(masterKey, encodePackHeader(blobs))
     verifyHeader(parsePackHeader(unseal(masterKey, header)), blobs)
     const length = Buffer.alloc(4)
     length.writeUInt32LE(header.length)
-    const content = [...parts, header, length]
+    const parts = [...content.end(), header, length]
     const digest = createHash('sha256')
-    for (const part of content) digest.update(part)
-    await this.#storePack(digest.digest('hex') as PackId, blobs, content)
+    for (const part of parts) digest.update(part)
+    await this.#storePack(digest.digest('hex') as PackId, blobs, parts)
   }
 
   async #storePack(id: PackId, blobs: readonly PackedBlob[], content: readonly Buffer[]): Promise<void> {
@@ -301,7 +355,11 @@ export class BlobWriter implements AsyncDisposable {
     await writeUnpacked(this.#repository, 'index', encodeIndexFile(packs), signal)
     for (const { id, blobs } of packs) {
       this.#repository.index.addPack(id, blobs)
-      for (const blob of blobs) this.#pending.delete(blob.type + blob.id)
+      this.#unpublished.delete(blobs)
+    }
+    this.#pending = new BlobMap()
+    for (const blobs of this.#unpublished) {
+      for (const { type, id } of blobs) this.#pending.add(type, id)
     }
   }
 }
