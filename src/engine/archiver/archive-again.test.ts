@@ -84,6 +84,24 @@ describe('archive again', () => {
     assert.equal(third.counts.dirsUnmodified, 3) // b, c and c/empty
   })
 
+  it('finds what changed among very many files of one folder, and counts and keeps the others', async () => {
+    using folder = temporaryFolder()
+    for (let n = 1000; n < 1700; n++) writeFileSync(`${folder.path}/${n}`, `content of ${n}`)
+    const sink = collectingSink()
+    const first = await archived(folder, sink)
+    appendFileSync(`${folder.path}/1256`, '!')
+    rmSync(`${folder.path}/1300`)
+    mkdirSync(`${folder.path}/1300`)
+    writeFileSync(`${folder.path}/1511a`, 'new')
+    setExtendedAttribute(Buffer.from(`${folder.path}/1699`), 'user.note', Buffer.from('new'))
+    const full = await archived(folder, sink)
+    const again = await archived(folder, sink, { parent: parentIn(sink, first.tree) })
+    assert.equal(again.subtree, full.subtree)
+    const { filesNew, filesChanged, filesUnmodified } = again.counts
+    assert.deepEqual([filesNew, filesChanged, filesUnmodified], [1, 2, 697])
+    assert.deepEqual(totals(again), totals(full))
+  })
+
   it('tells of files that are unchanged, the last of them with the totals and its path', async () => {
     using folder = sampleTree()
     const sink = collectingSink()
@@ -167,7 +185,11 @@ describe('archive again', () => {
     const sink = collectingSink()
     const first = await archived(folder, sink)
     const other = collectingSink()
-    const lost: CollectingSink = { ...other, has: (type, id) => (type === 'data' ? sink : other).has(type, id) }
+    const lost: CollectingSink = {
+      ...other,
+      has: (type, id) => (type === 'data' ? sink : other).has(type, id),
+      hasAt: (type, text, at) => (type === 'data' ? sink : other).hasAt(type, text, at),
+    }
     const again = await archived(folder, lost, { parent: parentIn(sink, first.tree) })
     assert.equal(again.subtree, first.subtree)
     assert.equal(again.counts.filesUnmodified, first.counts.filesNew)

@@ -60,11 +60,10 @@ export class LookAhead {
     this.#entries += names.length
     this.#folders.set(folder.toString('latin1'), entries)
     const folders: Buffer[] = []
-    for (const [i, name] of names.entries()) {
-      const stats = entries.stats(i)
-      if (!stats?.isDirectory()) continue
-      const path = below(folder, Buffer.from(name, 'latin1'))
-      if (this.#select?.(path, stats) ?? true) folders.push(path)
+    for (let i = 0; i < names.length; i++) {
+      if (!entries.isFolder(i)) continue
+      const path = below(folder, Buffer.from(names[i]!, 'latin1'))
+      if (this.#select?.(path, entries.stats(i)!) ?? true) folders.push(path)
     }
     return folders
   }

@@ -4,8 +4,6 @@ import { codeOfErrno, errnoName } from './errno.ts'
 
 const ARCHITECTURES = new Set(['x64', 'arm64', 'riscv64', 'ppc64', 'loong64'])
 
-type Library = ProcessLibrary['library']
-
 /**
  * Declares a function of the C library that returns −1 and sets `errno` when it fails. Called, it returns what the C
  * function returns, or the negated error number (the convention of the kernel), so success is `>= 0`.
@@ -15,12 +13,11 @@ type Library = ProcessLibrary['library']
  * 32-bit machines. An unknown function throws `UNSUPPORTED` too.
  */
 export function cFunction<Arguments extends readonly unknown[]>(prototype: string): (...args: Arguments) => number {
-  let call: ((...args: Arguments) => number) | undefined
+  let bound: { readonly call: (...args: Arguments) => number; readonly errno: () => number } | undefined
   return (...args) => {
-    const { koffi, library } = cLibrary()
-    call ??= declare<Arguments>(library, prototype)
-    const result = call(...args)
-    return result === -1 ? -koffi.errno() : result
+    bound ??= bind<Arguments>(prototype)
+    const result = bound.call(...args)
+    return result === -1 ? -bound.errno() : result
   }
 }
 
@@ -43,9 +40,10 @@ export function cLibrary(): ProcessLibrary {
   }
 }
 
-function declare<Arguments extends readonly unknown[]>(library: Library, prototype: string) {
+function bind<Arguments extends readonly unknown[]>(prototype: string) {
+  const { koffi, library } = cLibrary()
   try {
-    return library.func(prototype) as (...args: Arguments) => number
+    return { call: library.func(prototype) as (...args: Arguments) => number, errno: () => koffi.errno() }
   } catch (cause) {
     throw new EngineError('UNSUPPORTED', `Cannot use \`${prototype}\`: the C library does not have it`, { cause })
   }

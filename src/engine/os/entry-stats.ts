@@ -208,6 +208,12 @@ export class FolderEntries {
     return (this.#words[at]! & KNOWN) === 0 ? undefined : new EntryStats(this.#words, at)
   }
 
+  /** Whether the name at this place, which was looked at, is that of a folder. */
+  isFolder(index: number): boolean {
+    const at = STATS_WORDS * index
+    return (this.#words[at]! & KNOWN) !== 0 && (this.#words[at + MODE]! & S_IFMT) === 0o040000
+  }
+
   /** Looks at the names from one place up to another. */
   look(from: number, to: number): void {
     const prefix = this.#folder.length + 1
