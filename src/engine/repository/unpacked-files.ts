@@ -17,6 +17,9 @@ interface UnpackedIds {
 /** Files that are sealed as a whole: JSON, compressed in version 2 (format reference 4). */
 export type UnpackedType = keyof UnpackedIds
 
+/** From this size on a file is worth loading what opens it faster. */
+const LONG = 256 * 1024
+
 const HINTS: Readonly<Record<UnpackedType, string | undefined>> = {
   index: 'Run `holdfast check`; `repair index` builds the index again from the packs',
   snapshot: 'Bring the file back from a copy of the repository; the other snapshots restore as before',
@@ -37,7 +40,8 @@ export async function readUnpacked<T extends UnpackedType>(
   if (hashId(bytes) !== id) {
     throw corrupt(type, id, 'its content does not match its name, so it was altered or cut short')
   }
-  return attemptToRead(type, id, () => decodeUnpacked(repository.config.version, unseal(repository.masterKey, bytes)))
+  const open = bytes.length < LONG ? unseal : (await import('./unseal-long.ts')).unsealLong
+  return attemptToRead(type, id, () => decodeUnpacked(repository.config.version, open(repository.masterKey, bytes)))
 }
 
 /** Reads and parses in one. What the parser throws because of the bytes becomes `CORRUPT` naming the file. */
