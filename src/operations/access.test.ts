@@ -8,7 +8,7 @@ import type { Repository } from '../engine/repository/repository.ts'
 import { writeUnpacked } from '../engine/repository/unpacked-files.ts'
 import { memoryStorage } from '../engine/storage/memory.ts'
 import type { Storage } from '../engine/storage/storage.ts'
-import { withRepository } from './access.ts'
+import { openAhead, withRepository } from './access.ts'
 
 const EARLY = { lock: 'shared', early: true } as const
 const access = (storage: Storage) => ({ location: 'memory', storage, password: async () => Buffer.from(PASSWORD) })
@@ -94,5 +94,44 @@ describe('work that begins while the lock settles', () => {
     await withRepository(access(storage), EARLY, ({ storage: opened }) => opened.write(name, Buffer.from('pack')))
     assert.equal((await storage.read(name)).toString(), 'pack')
     assert.deepEqual(await namesOf(storage, 'lock'), [])
+  })
+})
+
+describe('opening ahead', () => {
+  const NOW = { lock: 'none' } as const
+
+  it('resolves while the key is derived, and what is opened then is what the access opens', async () => {
+    const storage = memoryStorage()
+    const repository = await testRepository({ storage })
+    let asked = 0
+    const password = async () => {
+      asked += 1
+      return Buffer.from(PASSWORD)
+    }
+    const ahead = await openAhead({ ...access(storage), password }, undefined)
+    let isOpened = false
+    ahead.opening!.then(() => {
+      isOpened = true
+    })
+    for (let turn = 0; turn < 10; turn++) await Promise.resolve()
+    assert.equal(isOpened, false)
+    assert.deepEqual(await withRepository(ahead, NOW, async ({ masterKey }) => masterKey), repository.masterKey)
+    assert.equal(asked, 1)
+  })
+
+  it('says to who uses the access what went wrong, and to nobody before', async () => {
+    const storage = memoryStorage()
+    await testRepository({ storage })
+    const wrong = await openAhead({ ...access(storage), password: async () => Buffer.from('another') }, undefined)
+    const none = await openAhead(access(memoryStorage()), undefined)
+    await new Promise((resolve) => setTimeout(resolve, 50)) // an unhandled rejection would end the test
+    await assert.rejects(
+      withRepository(wrong, NOW, async () => {}),
+      { code: 'WRONG_PASSWORD' },
+    )
+    await assert.rejects(
+      withRepository(none, NOW, async () => {}),
+      { code: 'NO_REPOSITORY' },
+    )
   })
 })

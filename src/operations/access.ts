@@ -21,6 +21,8 @@ export interface RepositoryAccess {
   readonly noLock?: boolean
   /** Keeps index, snapshots and trees on this machine; without it nothing is kept. */
   readonly cache?: RepositoryCache | undefined
+  /** The repository that is being opened already; see `openAhead`. */
+  readonly opening?: Promise<Repository>
 }
 
 export interface RepositoryCache {
@@ -102,10 +104,27 @@ async function cached(repository: Repository, { cache, location, storage }: Repo
   }
 }
 
-async function open(access: RepositoryAccess, signal: AbortSignal | undefined): Promise<Repository> {
+/**
+ * Begins to open the repository, for who has something to do while another thread derives its key: resolves when that has begun, or
+ * when there is nothing to wait for. What goes wrong is said to who uses the access then.
+ */
+export async function openAhead(access: RepositoryAccess, signal: AbortSignal | undefined): Promise<RepositoryAccess> {
+  const { promise: isUnderWay, resolve } = Promise.withResolvers<void>()
+  const opening = open(access, signal, resolve)
+  opening.then(() => resolve(), resolve)
+  await isUnderWay
+  return { ...access, opening }
+}
+
+async function open(
+  access: RepositoryAccess,
+  signal: AbortSignal | undefined,
+  onDerivation?: () => void,
+): Promise<Repository> {
+  if (access.opening) return access.opening
   const storage = storageAt(access)
   try {
-    return await openRepository(storage, { password: access.password, signal })
+    return await openRepository(storage, { password: access.password, onDerivation, signal })
   } catch (cause) {
     if (!(cause instanceof EngineError && cause.code === 'NOT_A_DIRECTORY')) throw cause
     throw new EngineError('NOT_A_DIRECTORY', `No repository at ${storage.location}: part of its path is not a folder`, {

@@ -38,8 +38,7 @@ async function checkRepository(invocation: Invocation<Options>): Promise<Outcome
   if (options.readData && options.readDataSubset !== undefined) {
     throw new CliError('USAGE', 'Cannot use --read-data together with --read-data-subset')
   }
-  const [{ check }, { parsePackSubset }, { findRepositoryConfig, repositoryAccess }] = await Promise.all([
-    import('../../operations/verify/check.ts'),
+  const [{ parsePackSubset }, { findRepositoryConfig, repositoryAccess }] = await Promise.all([
     import('../../engine/repository/pack-subset.ts'),
     import('../repository-access.ts'),
   ])
@@ -49,9 +48,13 @@ async function checkRepository(invocation: Invocation<Options>): Promise<Outcome
     parsePackSubset,
     'n/t with t up to 256, a share up to 100%, or a size such as 500M',
   )
-  const { formatTable } = await import('../table.ts')
   const config = await findRepositoryConfig(invocation)
-  const access = await repositoryAccess(invocation, config)
+  const { openAhead } = await import('../../operations/access.ts')
+  const access = await openAhead(await repositoryAccess(invocation, config), signal)
+  const [{ check }, { formatTable }] = await Promise.all([
+    import('../../operations/verify/check.ts'),
+    import('../table.ts'),
+  ])
   const findings: Finding[] = []
   const summarise = (summary: FinishedSummary) => [
     ...(findings.length === 0

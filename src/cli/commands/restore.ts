@@ -153,9 +153,11 @@ interface Request {
 async function restoreInto(
   invocation: Invocation<Options>,
   target: string,
-  { access, config, choice, paths, subfolder }: Request & { readonly subfolder: string | undefined },
+  { access: plain, config, choice, paths, subfolder }: Request & { readonly subfolder: string | undefined },
 ): Promise<Outcome> {
   const { io, options, signal } = invocation
+  const { openAhead } = await import('../../operations/access.ts')
+  const access = await openAhead(plain, signal)
   const [{ restoreToTarget }, { restoreLines }] = await Promise.all([
     import('../../operations/restore/restore-to-target.ts'),
     import('../restore-text.ts'),

@@ -115,6 +115,8 @@ function existsAlready(storage: Storage, cause?: EngineError): EngineError {
 export interface OpenRepositoryOptions {
   /** A function is called once it is certain that there is a repository: nobody is asked for a password in vain. */
   readonly password: Buffer | (() => Promise<Buffer>)
+  /** Called each time another thread has begun to derive a key: now there are some hundred milliseconds to do something else. */
+  readonly onDerivation?: (() => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -129,7 +131,7 @@ export async function openRepository(storage: Storage, options: OpenRepositoryOp
   const { signal } = options
   const sealedConfig = await readConfig(storage, signal)
   const password = typeof options.password === 'function' ? await options.password() : options.password
-  const { keyId, masterKey } = await findKey(storage, password, signal)
+  const { keyId, masterKey } = await findKey(storage, password, options)
   let plaintext: Buffer
   try {
     plaintext = unseal(masterKey, sealedConfig)
@@ -166,13 +168,16 @@ interface FoundKey {
   readonly masterKey: MasterKey
 }
 
-async function findKey(storage: Storage, password: Buffer, signal: AbortSignal | undefined): Promise<FoundKey> {
+type TryOptions = Pick<OpenRepositoryOptions, 'onDerivation' | 'signal'>
+
+async function findKey(storage: Storage, password: Buffer, options: TryOptions): Promise<FoundKey> {
+  const { signal } = options
   const damaged: EngineError[] = []
   let refused = 0
   for await (const file of storage.list('key', signal)) {
     if (refused + damaged.length === MAX_KEYS_TRIED) break
     try {
-      const masterKey = await tryKey(storage, file, password, signal)
+      const masterKey = await tryKey(storage, file, password, options)
       if (masterKey) return { keyId: parseId<KeyId>(file.name.id), masterKey }
       refused += 1
     } catch (error) {
@@ -188,14 +193,16 @@ async function tryKey(
   storage: Storage,
   { name, size }: StoredFile,
   password: Buffer,
-  signal: AbortSignal | undefined,
+  { onDerivation, signal }: TryOptions,
 ): Promise<MasterKey | null> {
   const altered = (found: string) =>
     new EngineError('CORRUPT', `${pathOf(name)} was altered: ${found}`, { facts: { file: pathOf(name) } })
   if (size > MAX_KEY_FILE) throw altered(`it has ${size} bytes, expected at most ${MAX_KEY_FILE}`)
   const bytes = await storage.read(name, undefined, signal)
   if (hashId(bytes) !== name.id) throw altered('its content does not match its name')
-  return openKeyFile(bytes, password)
+  const opened = openKeyFile(bytes, password)
+  onDerivation?.()
+  return opened
 }
 
 function noKeyFits(storage: Storage, refused: number, damaged: readonly EngineError[]): EngineError {

@@ -3,6 +3,7 @@ import { posix } from 'node:path'
 import type { Finding } from '../../application/finding.ts'
 import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
+import { prepareTreeReading } from '../../engine/repository/tree-reader.ts'
 import { type Overwrite, type RestoreProblem, type RestoreResult, restore } from '../../engine/restorer/restore.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
@@ -44,7 +45,10 @@ export interface RestoreReport {
   readonly milliseconds: number
 }
 
-type RestoreChosenOptions = Omit<RestoreToTargetOptions, 'choice'>
+interface RestoreChosenOptions extends Omit<RestoreToTargetOptions, 'choice'> {
+  /** Nothing is written or found before. */
+  readonly settled?: Promise<void>
+}
 
 /** Restores into a folder of its own; what is there already and not in the snapshot stays. */
 export async function restoreToTarget(
@@ -55,16 +59,17 @@ export async function restoreToTarget(
   const { observe, signal } = options
   return runOperation(
     { operation: 'restore', subject: `to ${options.target}`, observe, signal },
-    () =>
-      withRepository(access, { lock: 'shared', early: true, signal }, async (plain, lockSignal, settled) => {
-        const inner = { ...options, signal: lockSignal ?? signal }
+    () => {
+      prepareTreeReading()
+      return withRepository(access, { lock: 'shared', early: true, signal }, async (plain, lockSignal, settled) => {
+        const inner = { ...options, signal: lockSignal ?? signal, settled }
         const { choice, components } = options
         const asked = { ...choice, components: components?.length ? components : choice.components }
         const chosen = await chooseSnapshot(plain, asked, inner.signal)
-        await settled // before anything is written
         const report = await restoreChosen(chosen, inner)
         return { ...report, milliseconds: performance.now() - begun }
-      }),
+      })
+    },
     ({ snapshot, target, files, bytes, verifiedFiles, skippedFiles, secrets, findings }) => ({
       snapshot_id: snapshot,
       target,
@@ -90,11 +95,14 @@ export async function restoreChosen(
     findings.push(finding)
     options.observe({ type: 'finding', finding })
   }
+  const reading = wantedPaths(chosen, options, signal)
+  await Promise.allSettled([reading])
+  await options.settled
   if (chosen.manifestProblem) {
     const { message, hint } = chosen.manifestProblem
     find({ severity: 'error', code: 'manifest-damaged', message, ...(hint === undefined ? {} : { hint }) })
   }
-  const wanted = await wantedPaths(chosen, options, signal)
+  const wanted = await reading
   for (const gap of gapsIn(chosen, wanted, options)) find(gap)
   await makeTarget(target)
   const secrets = await secretsInto(target, chosen, wanted, options, find)

@@ -2,6 +2,7 @@ import type { Finding } from '../../application/finding.ts'
 import { type CheckReport, checkRepository } from '../../engine/repository/check.ts'
 import type { CheckFinding } from '../../engine/repository/check-finding.ts'
 import { choosePacks, type PackSubset } from '../../engine/repository/pack-subset.ts'
+import { prepareTreeReading } from '../../engine/repository/tree-reader.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { type Observer, type SnapshotNews, sayAfter } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
@@ -24,8 +25,9 @@ export async function check(
   const { observe, signal, readData, readDataSubset: subset } = options
   return runOperation(
     { operation: 'check', subject: access.location, observe, signal },
-    () =>
-      withRepository(
+    () => {
+      prepareTreeReading()
+      return withRepository(
         access,
         { lock: 'exclusive', uncached: true, early: true, signal },
         async (repository, lockSignal, settled) => {
@@ -42,7 +44,8 @@ export async function check(
           for (const news of newsOf(report, readData && subset === undefined)) observe({ type: 'snapshot', news })
           return { ...report, outcome: report.errors > 0 ? 'failed' : 'succeeded' }
         },
-      ),
+      )
+    },
     ({ errors, snapshots, packs, blobs, bytesRead, findings }) => ({
       num_errors: errors,
       hints: findings.length - errors,
