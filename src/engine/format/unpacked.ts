@@ -14,8 +14,11 @@ const COMPRESSED = 0x02
 /** JSON longer than this could not become a string in order to be parsed, so it is not even decompressed. */
 const MAX_JSON = constants.MAX_STRING_LENGTH
 
+/** Of the lists of IDs that indexes are, more effort finds chance matches that cost room: level 3 gives 8 % more bytes. */
+const LEVEL = 1
+
 export function encodeUnpacked(version: RepositoryVersion, json: Buffer): Buffer {
-  return version === 1 ? json : Buffer.concat([Buffer.of(COMPRESSED), compress(json)])
+  return version === 1 ? json : Buffer.concat([Buffer.of(COMPRESSED), compress(json, LEVEL)])
 }
 
 /** The JSON in the plaintext. Where there was nothing to decompress, it is the plaintext's own memory. */

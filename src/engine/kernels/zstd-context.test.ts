@@ -7,8 +7,10 @@ import { decompress } from '../format/zstd.ts'
 import { createKernels } from './kernels.ts'
 import {
   compressBound,
+  createFastContext,
   createZstdContext,
   FAST,
+  FAST_LONG,
   type ZstdContext,
   type ZstdContextOptions,
   type ZstdParameters,
@@ -47,6 +49,19 @@ function halfRandom(length: number): Buffer {
   for (let at = 0; at < length; at += 64) bytes.fill(0x20, at, Math.min(at + 32, length))
   return bytes
 }
+
+test('the fast context compresses short and long inputs in turn, each with the parameters for its length', () => {
+  const context = createFastContext()
+  for (const length of [100, 300_000, 16 * 1024, 16 * 1024 + 1, 5000]) {
+    const content = halfRandom(length)
+    const output = Buffer.alloc(compressBound(length))
+    const frame = output.subarray(0, context.compress(content, output))
+    const parameters = length <= 16 * 1024 ? FAST : FAST_LONG
+    assert.ok(frame.equals(compressed(createZstdContext(parameters), content)), `${length} bytes`)
+    const again = Buffer.alloc(length)
+    assert.ok(context.decompress(frame, again) && again.equals(content))
+  }
+})
 
 for (const kind of ['reused', 'public'] as const) {
   test(`${kind}: what was compressed decompresses to the same, between views of one memory, and touches nothing else`, () => {
@@ -90,11 +105,12 @@ for (const kind of ['reused', 'public'] as const) {
 
   test(`${kind}: a frame does not depend on what was compressed before, and the parameters count`, () => {
     const content = halfRandom(300_000)
-    for (const parameters of [FAST, { level: 1 }, { level: 3 }, { level: -5 }, { level: 9, minMatch: 5 }]) {
+    for (const parameters of [FAST, FAST_LONG, { level: 1 }, { level: 3 }, { level: -5 }, { level: 9, minMatch: 5 }]) {
       const context = KINDS[kind](parameters)
       compressed(context, text(5000))
       compressed(context, Buffer.alloc(0))
       const params: Record<number, number> = { [constants.ZSTD_c_compressionLevel]: parameters.level }
+      if ('windowLog' in parameters && parameters.windowLog) params[constants.ZSTD_c_windowLog] = parameters.windowLog
       if ('hashLog' in parameters && parameters.hashLog) params[constants.ZSTD_c_hashLog] = parameters.hashLog
       if ('minMatch' in parameters && parameters.minMatch) params[constants.ZSTD_c_minMatch] = parameters.minMatch
       const chunkSize = compressBound(content.length)

@@ -19,6 +19,8 @@ import { isPublicOnly } from '../process-library.ts'
 export interface ZstdParameters {
   /** 1 to 19, or below -1 for speed. The runtime takes -1 for no level at all. */
   readonly level: number
+  /** Exponent of how far back a match may be; otherwise as the level has it. */
+  readonly windowLog?: number | undefined
   /** Exponent of the size of the table of matches; otherwise as the level has it. */
   readonly hashLog?: number | undefined
   /** Bytes of the shortest match that is looked for; otherwise as the level has it. */
@@ -30,6 +32,15 @@ export interface ZstdParameters {
  * level 1 with `hashLog: 13, minMatch: 6` takes 3 to 5 % more room at 1.4 times the speed, this 1 % less.
  */
 export const FAST: ZstdParameters = { level: 2 }
+
+/**
+ * The same for inputs longer than `SHORT`. By itself level 2 looks 1 MiB back with a table of half the size: on a database that
+ * takes a tenth more time, and 0.4 % more room.
+ */
+export const FAST_LONG: ZstdParameters = { level: 2, windowLog: 18, hashLog: 17, minMatch: 6 }
+
+/** Up to this length level 2 looks for shorter matches. */
+const SHORT = 16 * 1024
 
 /** For one thread. Input and output may be views of one memory, but must not overlap. */
 export interface ZstdContext {
@@ -82,11 +93,12 @@ export interface ZstdContextOptions extends ZstdParameters {
 
 /** Falls back to the documented calls where reuse does not do what it should. */
 export function createZstdContext(options: ZstdContextOptions = FAST): ZstdContext {
-  const { level, hashLog, minMatch, streams } = options
+  const { level, windowLog, hashLog, minMatch, streams } = options
   if (!Number.isInteger(level) || level === -1 || level > 19) {
     throw new RangeError(`Cannot compress with level ${level}: expected 1 to 19, or less than -1`)
   }
   const params: Record<number, number> = { [constants.ZSTD_c_compressionLevel]: level }
+  if (windowLog !== undefined) params[constants.ZSTD_c_windowLog] = windowLog
   if (hashLog !== undefined) params[constants.ZSTD_c_hashLog] = hashLog
   if (minMatch !== undefined) params[constants.ZSTD_c_minMatch] = minMatch
 
@@ -96,6 +108,20 @@ export function createZstdContext(options: ZstdContextOptions = FAST): ZstdConte
     streams?.decompress ?? (() => createZstdDecompress()),
   )
   return doesWhatItShould(context) ? context : publicContext(params)
+}
+
+/** One for inputs of any length: compresses the short ones with `FAST`, others with `FAST_LONG`. */
+export function createFastContext(): Pick<ZstdContext, 'compress' | 'decompress'> {
+  const short = createZstdContext(FAST)
+  let long: ZstdContext | undefined
+  return {
+    compress(input, output) {
+      if (input.length <= SHORT) return short.compress(input, output)
+      long ??= createZstdContext(FAST_LONG)
+      return long.compress(input, output)
+    },
+    decompress: (input, output) => short.decompress(input, output),
+  }
 }
 
 function reusedContext(makeCompressor: () => unknown, makeDecompressor: () => unknown): ZstdContext {

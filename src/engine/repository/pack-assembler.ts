@@ -7,7 +7,7 @@ import { MAX_CHUNK } from '../kernels/chunker.ts'
 import type { Kernels, Region } from '../kernels/kernels.ts'
 import { releaseMemory } from '../kernels/release-memory.ts'
 import { createSealer, SEALER_MEMORY } from '../kernels/seals.ts'
-import { compressBound, createZstdContext, FAST } from '../kernels/zstd-context.ts'
+import { compressBound, createFastContext } from '../kernels/zstd-context.ts'
 import { isSame } from './same-blobs.ts'
 
 /** A pack that is complete, and not stored yet. */
@@ -100,7 +100,7 @@ export class PackPlaces {
  */
 export class PackAssembler {
   readonly #options: PackAssemblerOptions
-  readonly #zstd = createZstdContext(FAST)
+  readonly #zstd = createFastContext()
   readonly #sealer
   readonly #regions: readonly Region[]
   readonly #scratch: Region
