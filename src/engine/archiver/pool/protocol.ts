@@ -8,7 +8,7 @@ import { EntryStats, STATS_WORDS } from '../../os/entry-stats.ts'
  * Bytes of a file that are read and cut at once. What is left behind the last cut is read again, so that less would cost
  * time; more would cost memory.
  */
-export const INPUT = 1.5 * MAX_CHUNK
+export const INPUT = 1.125 * MAX_CHUNK
 
 export interface WorkerSetUp {
   readonly key: MasterKey

@@ -43,8 +43,8 @@ const MIB = 1024 * KIB
 const PROGRAM = new URL('./store-worker-main.ts', import.meta.url)
 const fixture = (name: string) => new URL(`./${name}.test-fixture.ts`, import.meta.url)
 
-/** Around the shortest and the longest blob, and around what a thread reads at once: 12 MiB. */
-const SIZES = [0, 1, 15, 512 * KIB, 8 * MIB, 12 * MIB]
+/** Around the shortest and the longest blob, and around what a thread reads at once: 9 MiB. */
+const SIZES = [0, 1, 15, 512 * KIB, 8 * MIB, 9 * MIB]
   .flatMap((size) => [size - 1, size, size + 1])
   .filter((s) => s >= 0)
 
