@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { PUBLIC_ONLY } from '../process-library.ts'
 import { createKernels } from './kernels.ts'
+import { giveBackPages } from './large-pages.ts'
 
 /** Mappings of this process that are marked for large pages (proc(5): `hg`), and are as large as that. */
 function marked(bytes: number): number {
@@ -31,4 +32,31 @@ test('large pages are asked for under the memory of kernels, where it is worth i
   }
   assert.equal(marked(LARGE), before + 1)
   assert.equal(kernels.memory[kernels.memory.length - 1], 0)
+})
+
+const MIB = 1024 * 1024
+
+test('pages of memory are given back, those that lie within alone, and can be written to again', () => {
+  const kernels = createKernels({ memoryBytes: LARGE })
+  const { memory } = kernels
+  const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1024
+  const [start, length] = [5 * MIB, 30 * MIB]
+  memory.fill(0xa5, 4 * MIB, 40 * MIB)
+  const before = resident()
+  giveBackPages(memory.buffer, start, length)
+  assert.ok(before - resident() > 20 * MIB, 'the memory is still taken')
+  // From 6 to 34 MiB: what is around may be part of something else.
+  assert.ok(memory.subarray(4 * MIB, 6 * MIB).every((byte) => byte === 0xa5))
+  assert.ok(memory.subarray(34 * MIB, 40 * MIB).every((byte) => byte === 0xa5))
+  memory.fill(0x5a, start, start + length)
+  assert.ok(memory.subarray(start, start + length).every((byte) => byte === 0x5a))
+
+  giveBackPages(memory.buffer, 5 * MIB, 2 * MIB)
+  process.env[PUBLIC_ONLY] = '1'
+  try {
+    giveBackPages(memory.buffer, 0, LARGE)
+  } finally {
+    delete process.env[PUBLIC_ONLY]
+  }
+  assert.ok(memory.subarray(start, start + length).every((byte) => byte === 0x5a))
 })

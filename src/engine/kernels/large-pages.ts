@@ -1,7 +1,8 @@
 import { isPublicOnly, processLibrary } from '../process-library.ts'
 
-/** `MADV_HUGEPAGE` of madvise(2), on Linux. */
-const HUGE_PAGE = 14
+/** Of madvise(2), on Linux. */
+const [DO_NOT_NEED, HUGE_PAGE] = [4, 14]
+const LARGE_PAGE = 2 * 1024 * 1024
 /** Below two large pages there is nothing to win. */
 const LEAST = 4 * 1024 * 1024
 
@@ -11,9 +12,26 @@ const LEAST = 4 * 1024 * 1024
  */
 export function wishForLargePages(memory: Uint8Array): void {
   if (memory.length < LEAST || process.platform !== 'linux' || isPublicOnly()) return
+  advise(memory, HUGE_PAGE)
+}
+
+/**
+ * Gives the system back the pages under some bytes of memory that starts a page: what they held is lost, and they may be written
+ * to again at once. Only of the large pages that lie within; as much of a wish as the above.
+ */
+export function giveBackPages(memory: SharedArrayBuffer, offset: number, length: number): void {
+  const start = Math.ceil(offset / LARGE_PAGE) * LARGE_PAGE
+  const end = Math.floor((offset + length) / LARGE_PAGE) * LARGE_PAGE
+  if (end <= start || process.platform !== 'linux' || isPublicOnly()) return
+  advise(new Uint8Array(memory, start, end - start), DO_NOT_NEED)
+}
+
+let madvise: ((memory: Uint8Array, length: number, advice: number) => number) | undefined
+
+function advise(memory: Uint8Array, advice: number): void {
   try {
-    const madvise = processLibrary().library.func('int madvise(void *, size_t, int)')
-    madvise(memory, memory.length, HUGE_PAGE)
+    madvise ??= processLibrary().library.func('int madvise(void *, size_t, int)')
+    madvise(memory, memory.length, advice)
   } catch {
     // Without the native module.
   }

@@ -3,6 +3,7 @@ import { EngineError } from '../../error.ts'
 import type { PackId } from '../../format/id.ts'
 import { parsePackHeader } from '../../format/pack-header.ts'
 import { createBlobTable } from '../../kernels/blob-table.ts'
+import { giveBackPages } from '../../kernels/large-pages.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
 import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
 import { PackPlaces } from '../../repository/pack-assembler.ts'
@@ -215,7 +216,10 @@ export class StorePool implements FileStore, AsyncDisposable {
     const blobs = parsePackHeader(Buffer.from(header.buffer, header.byteOffset, header.length))
     const saving: Promise<void> = this.#options.writer
       .savePack({ id: id as PackId, blobs, bytes: new Uint8Array(thread.memory!, offset, length) })
-      .then(() => thread.places.release(place))
+      .then(() => {
+        giveBackPages(thread.memory!, offset, length)
+        thread.places.release(place)
+      })
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#packs.delete(saving))
     this.#packs.add(saving)
