@@ -6,8 +6,8 @@ import { createBatchOpener, OPENER_MEMORY } from '../kernels/seals.ts'
 const PAGE = 4096
 
 /**
- * As `unseal`, with the kernels: an index of megabytes is read once, and what is not compiled yet takes 50 ms for it where these
- * take 5. They have to be loaded, which is not worth it for a small file.
+ * As `unseal`, with the kernels: an index of megabytes is read once, and what is not compiled yet takes 45 ms or more for 2.5 MB.
+ * They have to be loaded, which is not worth it for a small file.
  */
 export function unsealLong(key: MasterKey, sealed: Buffer): Buffer {
   const kernels = createKernels({ memoryBytes: sealed.length + OPENER_MEMORY + 3 * PAGE })
