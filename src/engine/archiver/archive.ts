@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { EngineError } from '../error.ts'
 import type { BlobId } from '../format/id.ts'
-import { encodeNode } from '../format/tree.ts'
+import { encodeNode, joinNodes } from '../format/tree.ts'
 import type { FittingNode } from '../format/tree-cursor.ts'
 import type { ExtendedAttribute, TreeNode } from '../format/tree-node.ts'
 import type { Chunker } from '../kernels/chunker.ts'
@@ -10,7 +10,7 @@ import { EntryStats, FolderEntries } from '../os/entry-stats.ts'
 import { listExtendedAttributes } from '../os/extended-attributes.ts'
 import { below } from './below.ts'
 import type { BlobSink } from './blob-sink.ts'
-import { EncodedNode, NodeWriter, treeOf } from './encoded-node.ts'
+import { EncodedNode, NodeWriter } from './encoded-node.ts'
 import {
   contentOf,
   type FileStore,
@@ -610,7 +610,7 @@ class Archive implements FilesInArchive {
     const ordered = this.#inOrder(children, name)
     const { sink } = this.#options
     if (parent?.consistsOf(ordered) && sink.has('tree', parent.id)) return parent.id
-    return (await sink.save('tree', treeOf(ordered))).id
+    return (await sink.save('tree', joinNodes(ordered))).id
   }
 
   #savedFolder(node: TreeNode, subtree: BlobId, parent: TreeNode | undefined): EncodedNode {

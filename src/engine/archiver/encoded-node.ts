@@ -1,10 +1,8 @@
-import { parseNodeBytes } from '../format/tree.ts'
+import { type NodeBytes, parseNodeBytes } from '../format/tree.ts'
 import type { NodeFacts } from '../format/tree-cursor.ts'
 import type { TreeNode } from '../format/tree-node.ts'
-import { TREE_CLOSING, TREE_OPENING } from '../format/tree-text.ts'
 import { type Content, nodeRoom, writeNode } from '../format/write-node.ts'
 
-const COMMA = 0x2c
 /** Nodes that are written one after the other share memory: a buffer of its own costs each of them more than its bytes. */
 const SHARED_BYTES = 64 * 1024
 
@@ -12,7 +10,7 @@ const SHARED_BYTES = 64 * 1024
  * A node of the snapshot that is being made, as it will stand in the tree of its folder: a few hundred bytes, where an
  * object with all of its facts takes more than a thousand.
  */
-export class EncodedNode {
+export class EncodedNode implements NodeBytes {
   /** `latin1` text of the bytes of the name: it sorts as they do. */
   readonly name: string
   /** Shared with the tree of the parent snapshot, when the node stands there in the same words, or with other nodes. */
@@ -60,20 +58,4 @@ export class NodeWriter {
     this.#end = writeNode(this.#bytes, start, name, facts, content)
     return new EncodedNode(name.toString('latin1'), this.#bytes, start, this.#end)
   }
-}
-
-/** The tree of these nodes, in the order of their names, which nobody looks at here. */
-export function treeOf(nodes: readonly EncodedNode[]): Buffer {
-  let size = TREE_OPENING.length + TREE_CLOSING.length + Math.max(0, nodes.length - 1)
-  for (const { length } of nodes) size += length
-  const tree = Buffer.allocUnsafeSlow(size)
-  tree.set(TREE_OPENING)
-  let at = TREE_OPENING.length
-  for (let i = 0; i < nodes.length; i++) {
-    if (i > 0) tree[at++] = COMMA
-    nodes[i]!.copyTo(tree, at)
-    at += nodes[i]!.length
-  }
-  tree.set(TREE_CLOSING, at)
-  return tree
 }

@@ -60,17 +60,23 @@ export function encodeNode(node: TreeNode): Buffer {
   return Buffer.from(nodeText(node), 'utf8')
 }
 
+/** The bytes of a node, wherever they stand. */
+export interface NodeBytes {
+  readonly length: number
+  copyTo(tree: Buffer, at: number): void
+}
+
 /** The tree of nodes that are encoded already, in the order of their names, which nobody looks at here. */
-export function joinNodes(nodes: readonly Uint8Array[]): Buffer {
+export function joinNodes(nodes: readonly NodeBytes[]): Buffer {
   let size = TREE_OPENING.length + TREE_CLOSING.length + Math.max(0, nodes.length - 1)
-  for (const node of nodes) size += node.length
+  for (const { length } of nodes) size += length
   const tree = Buffer.allocUnsafeSlow(size)
   tree.set(TREE_OPENING)
   let at = TREE_OPENING.length
-  for (const [i, node] of nodes.entries()) {
+  for (let i = 0; i < nodes.length; i++) {
     if (i > 0) tree[at++] = COMMA
-    tree.set(node, at)
-    at += node.length
+    nodes[i]!.copyTo(tree, at)
+    at += nodes[i]!.length
   }
   tree.set(TREE_CLOSING, at)
   return tree
@@ -152,7 +158,7 @@ export function parseTreeText(bytes: Buffer): TreeNode[] {
 
 /** Reads one node as it stands in the list of a tree. Throws as `parseTree`. */
 export function parseNodeBytes(bytes: Uint8Array): TreeNode {
-  const [node] = parseTree(joinNodes([bytes]))
+  const [node] = parseTree(joinNodes([{ length: bytes.length, copyTo: (tree, at) => tree.set(bytes, at) }]))
   if (node === undefined) throw unexpected({ what: 'tree' }, 'nodes', '', 'a node')
   return node
 }
