@@ -16,7 +16,7 @@ import {
   type FileStore,
   type FileToStore,
   inlineFileStore,
-  type StoredContent,
+  type StoredBlobs,
   type StoredFile,
   type Veto,
 } from './file-store.ts'
@@ -733,7 +733,7 @@ class Archive implements FilesInArchive {
   }
 
   /** Throws `SOURCE`. */
-  #fileNode(path: Buffer, name: Buffer, stats: EntryStats, { ids, size }: StoredContent): EncodedNode {
+  #fileNode(path: Buffer, name: Buffer, stats: EntryStats, { ids, size }: StoredBlobs): EncodedNode {
     const looked = this.#attributes(path, stats)
     const facts = fromSource(path, () => nodeFacts(path, stats, looked.attributes))
     if (facts === undefined) {

@@ -7,7 +7,7 @@ import { OpenedFile } from './opened-file.ts'
 import { fromSource } from './source-error.ts'
 import { ContentStore } from './store-content.ts'
 
-export interface StoredContent {
+export interface StoredBlobs {
   /** 32 bytes for each blob. */
   readonly ids: Uint8Array
   /** Bytes that were stored. */
@@ -15,7 +15,7 @@ export interface StoredContent {
 }
 
 export type StoredFile =
-  | (StoredContent & {
+  | (StoredBlobs & {
       readonly kind: 'stored'
       /** Never younger than the content. */
       readonly state: EntryStats
