@@ -34,11 +34,9 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
-const counts = new Intl.NumberFormat('en-US')
-
-/** `130,000` */
+/** `130,000`, of a whole number. `Intl` takes 19 ms to load for that. */
 export function formatCount(count: number | bigint): string {
-  return counts.format(count)
+  return String(count).replace(/\B(?=(?:\d{3})+$)/g, ',')
 }
 
 /** `1 file`, `1,234 files`, `3 entries`. */

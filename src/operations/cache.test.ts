@@ -7,9 +7,13 @@ import { makeRepository } from '../../test/equipment/path-operations.ts'
 import { temporaryFolder } from '../../test/equipment/temporary-folder.ts'
 import { PASSWORD } from '../../test/equipment/test-repository.ts'
 import { localStorage } from '../engine/storage/local.ts'
-import { backupPaths } from './backup/backup-paths.ts'
+import type { FileType, Storage } from '../engine/storage/storage.ts'
+import type { RepositoryAccess } from './access.ts'
+import { type BackupPathsOptions, backupPaths } from './backup/backup-paths.ts'
 import { listFiles } from './browse/list-files.ts'
 import { listSnapshots } from './browse/list-snapshots.ts'
+import { repairIndex } from './repository/repair-index.ts'
+import { restoreToTarget } from './restore/restore-to-target.ts'
 import { check } from './verify/check.ts'
 
 const QUIET = { observe: () => {}, signal: new AbortController().signal }
@@ -67,3 +71,73 @@ test('a second look and an unchanged backup read index, snapshots and trees from
   await ls()
   assert.equal((await check(access, { readData: false, ...QUIET })).outcome, 'failed')
 })
+
+test('a backup reads no tree of folders that the one before has noted, as long as nothing was removed from the repository', async () => {
+  using folder = temporaryFolder()
+  const at = (name: string) => join(folder.path, name)
+  await makeRepository(at('repository'), 2)
+  for (const name of ['a/deep', 'b']) mkdirSync(join(at('source'), name), { recursive: true })
+  for (const name of ['a/one', 'a/deep/two', 'b/three', 'b/three.tmp']) writeFileSync(join(at('source'), name), name)
+  const storage = countingStorage(localStorage(at('repository')))
+  const plain = { location: at('repository'), storage, password: async () => PASSWORD }
+  const noting = {
+    ...plain,
+    cache: { folder: at('cache'), always: false, cleanUp: false, onProblem: (error: Error) => assert.fail(error) },
+  }
+  const request = { paths: [at('source')], exclude: ['*.tmp'], ...QUIET }
+  const backup = async (access: RepositoryAccess = noting, more: Partial<BackupPathsOptions> = {}) => {
+    storage.asked.length = 0
+    const { summary } = await backupPaths(access, { ...request, ...more })
+    const reads = storage.asked.filter((each) => each === 'read pack').length
+    return { reads, unmodified: summary.filesUnmodified, files: summary.totalFilesProcessed, added: summary.dataAdded }
+  }
+  const noted = () => {
+    const [repository = ''] = readdirSync(at('cache')).filter((name) => name.length === 64)
+    return readdirSync(join(at('cache'), repository, 'notes'))
+  }
+
+  let restores = 0
+  const restoredIsSource = async () => {
+    const target = at(`restored ${++restores}`)
+    await restoreToTarget(plain, { choice: { name: 'latest' }, target, verify: true, ...QUIET })
+    for (const name of ['a/one', 'a/deep/two', 'b/three']) {
+      assert.deepEqual(readFileSync(join(target, at('source'), name)), readFileSync(join(at('source'), name)), name)
+    }
+  }
+
+  assert.equal((await backup()).files, 3)
+  const { reads: withoutNote, ...without } = await backup(plain, { dryRun: true })
+  const { reads, ...again } = await backup(noting, { dryRun: true })
+  assert.deepEqual(again, without)
+  assert.equal(again.unmodified, 3)
+  assert.ok(reads <= withoutNote, `${reads} reads, ${withoutNote} without the note`)
+  assert.equal(noted().length, 1)
+
+  // What would be left out otherwise is another request, and has a note of its own.
+  assert.equal((await backup(noting, { exclude: [] })).files, 4)
+  assert.equal(noted().length, 2)
+  assert.equal((await backup(noting, { force: true })).unmodified, 0)
+
+  // What was lost since is stored again: the index file that named it, and that the note relies on, is gone by then.
+  await backup()
+  for (const pack of [...(await listed(storage, 'pack'))]) await storage.remove({ type: 'pack', id: pack })
+  await repairIndex(plain, QUIET)
+  assert.equal((await backup()).files, 3)
+  await restoredIsSource()
+
+  // A note that somebody spoiled costs time alone.
+  const [repository = ''] = readdirSync(at('cache')).filter((name) => name.length === 64)
+  for (const name of noted()) writeFileSync(join(at('cache'), repository, 'notes', name), 'spoiled')
+  assert.equal((await backup()).unmodified, 3)
+  const path = join(at('source'), 'a/deep/two')
+  writeFileSync(path, 'changed')
+  const changed = await backup()
+  assert.deepEqual([changed.files, changed.unmodified], [3, 2])
+  await restoredIsSource()
+})
+
+async function listed(storage: Storage, type: FileType): Promise<string[]> {
+  const ids: string[] = []
+  for await (const { name } of storage.list(type)) ids.push(name.id)
+  return ids
+}

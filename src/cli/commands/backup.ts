@@ -127,11 +127,7 @@ async function backupTheApplication(invocation: Invocation<Options>): Promise<Ou
 async function backupThePaths(invocation: Invocation<Options>): Promise<Outcome> {
   const { operands, options, signal, style } = invocation
   refuse(invocation, ['component', 'reason', 'hostRoot'], 'only goes with a config file, without paths')
-  const [{ findRepositoryConfig, repositoryAccess }, { backupLines }, { localTimestamp }] = await Promise.all([
-    import('../repository-access.ts'),
-    import('../backup-text.ts'),
-    import('../../engine/format/timestamp.ts'),
-  ])
+  const { findRepositoryConfig, repositoryAccess } = await import('../repository-access.ts')
   const config = await findRepositoryConfig(invocation)
   if (config !== undefined) {
     // Its secrets would enter the repository unsealed.
@@ -143,11 +139,18 @@ async function backupThePaths(invocation: Invocation<Options>): Promise<Outcome>
       },
     )
   }
-  const access = await repositoryAccess(invocation, undefined)
-  const { backupPaths } = await import('../../operations/backup/backup-paths.ts')
+  const paths = [...operands, ...(await linesOf(invocation, options.filesFromVerbatim))]
+  const exclude = [...options.exclude, ...(await patternsOf(invocation, options.excludeFile))].map(anywhere)
+  const { openAhead } = await import('../../operations/access.ts')
+  const access = await openAhead(await repositoryAccess(invocation, undefined), signal)
+  const [{ backupPaths }, { backupLines }, { localTimestamp }] = await Promise.all([
+    import('../../operations/backup/backup-paths.ts'),
+    import('../backup-text.ts'),
+    import('../../engine/format/timestamp.ts'),
+  ])
   const { outcome } = await backupPaths(access, {
-    paths: [...operands, ...(await linesOf(invocation, options.filesFromVerbatim))],
-    exclude: [...options.exclude, ...(await patternsOf(invocation, options.excludeFile))].map(anywhere),
+    paths,
+    exclude,
     tags: options.tag,
     host: options.host,
     parent: options.parent,

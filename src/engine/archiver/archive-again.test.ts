@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import {
   appendFileSync,
   chmodSync,
@@ -12,6 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:net'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { type CollectingSink, collectingSink } from '../../../test/equipment/collecting-sink.ts'
@@ -20,14 +22,19 @@ import { POLYNOMIAL, storeBlobs, testRepository } from '../../../test/equipment/
 import type { BlobId } from '../format/id.ts'
 import { encodeTree } from '../format/tree.ts'
 import { createChunker } from '../kernels/chunker.ts'
+import { FolderEntries } from '../os/entry-stats.ts'
 import { setExtendedAttribute } from '../os/extended-attributes.ts'
 import { loadIndex } from '../repository/load-index.ts'
 import { TreeReader } from '../repository/tree-reader.ts'
 import type { Storage } from '../storage/storage.ts'
 import { type ArchiveOptions, type ArchiveResult, archive } from './archive.ts'
+import { KnownFolders } from './known-folders.ts'
 import { LookAhead } from './look-ahead.ts'
 
 const chunker = createChunker(POLYNOMIAL)
+
+/** In seconds since the epoch. */
+const now = () => Math.floor(Date.now() / 1000)
 
 async function archived(folder: TemporaryFolder, sink: CollectingSink, options: Partial<ArchiveOptions> = {}) {
   const result = await archive([Buffer.from(folder.path)], { sink, chunker, ...options })
@@ -38,6 +45,12 @@ async function archived(folder: TemporaryFolder, sink: CollectingSink, options: 
 
 function parentIn(sink: CollectingSink, tree: BlobId): ArchiveOptions['parent'] {
   return { tree, readTree: async (id) => sink.blob('tree', id) }
+}
+
+async function lookedAhead(folder: TemporaryFolder, select?: ArchiveOptions['select']): Promise<LookAhead> {
+  const lookAhead = new LookAhead(select)
+  await lookAhead.run([Buffer.from(folder.path)])
+  return lookAhead
 }
 
 /** Counts that must come out the same whether files are read again or not. */
@@ -139,7 +152,8 @@ describe('archive again', () => {
       fc.asyncProperty(fc.array(fc.array(edit, { maxLength: 6 }), { minLength: 1, maxLength: 3 }), async (rounds) => {
         using folder = sampleTree()
         const sink = collectingSink()
-        let { tree } = await archived(folder, sink)
+        let noted = new KnownFolders(now())
+        let { tree } = await archived(folder, sink, { folders: { known: undefined, noted } })
         for (const edits of rounds) {
           for (const one of edits) {
             try {
@@ -150,8 +164,7 @@ describe('archive again', () => {
                 throw error
             }
           }
-          const lookAhead = new LookAhead(undefined)
-          await lookAhead.run([Buffer.from(folder.path)])
+          const lookAhead = await lookedAhead(folder)
           const full = await archived(folder, sink)
           const again = await archived(folder, sink, { parent: parentIn(sink, tree) })
           const ahead = await archived(folder, sink, { parent: parentIn(sink, tree), lookAhead })
@@ -159,11 +172,97 @@ describe('archive again', () => {
           assert.equal(ahead.subtree, full.subtree)
           assert.deepEqual(totals(again), totals(full))
           assert.equal(ahead.counts.filesUnmodified, again.counts.filesUnmodified)
+          const folders = { known: noted, noted: new KnownFolders(now()) }
+          const seen = await lookedAhead(folder)
+          const known = await archived(folder, sink, { parent: parentIn(sink, tree), lookAhead: seen, folders })
+          assert.equal(known.subtree, full.subtree)
+          assert.deepEqual(known.counts, again.counts)
+          noted = folders.noted
           tree = again.tree
         }
       }),
       { numRuns: process.env.HOLDFAST_FULL === '1' ? 400 : 25 },
     )
+  })
+
+  it('reads no tree of a folder that is known with all below it, and of one changed folder those of it and above it', async () => {
+    using folder = sampleTree()
+    rmSync(`${folder.path}/a/y`) // which has an attribute: more than the note says
+    const sink = collectingSink()
+    const noted = new KnownFolders(now())
+    const first = await archived(folder, sink, { folders: { known: undefined, noted } })
+    const above = folder.path.split('/').length - 1
+    const again = async (known: KnownFolders, tree: BlobId) => {
+      let read = 0
+      const parent = parentIn(sink, tree)!
+      const readTree = (id: BlobId) => {
+        read += 1
+        return parent.readTree(id)
+      }
+      const folders = { known, noted: new KnownFolders(now()) }
+      const lookAhead = await lookedAhead(folder)
+      const result = await archived(folder, sink, { parent: { ...parent, readTree }, lookAhead, folders })
+      return { ...result, read, noted: folders.noted }
+    }
+    const second = await again(noted, first.tree)
+    assert.equal(second.read, above)
+    assert.equal(second.subtree, first.subtree)
+    assert.deepEqual(totals(second), totals(first))
+    assert.equal(second.noted.size, noted.size)
+    assert.equal(noted.size, 6)
+
+    appendFileSync(`${folder.path}/a/deep/z`, '!')
+    const third = await again(second.noted, second.tree)
+    assert.equal(third.read, above + 3) // the folder itself, a, deep
+    assert.equal(third.subtree, (await archived(folder, sink)).subtree)
+    assert.deepEqual([third.counts.filesChanged, third.counts.dirsUnmodified], [1, 3]) // b, c and c/empty
+    assert.equal((await again(third.noted, third.tree)).read, above)
+  })
+
+  it('does not take a folder for known that holds another tree in the parent snapshot, or that was not stored as it was seen', async () => {
+    using folder = sampleTree()
+    const sink = collectingSink()
+    const noted = new KnownFolders(now())
+    const first = await archived(folder, sink, {
+      folders: { known: undefined, noted },
+      onProblem: () => {},
+      veto: (path) => (path.toString().endsWith('/a/x') ? 'not this one' : undefined),
+    })
+    assert.equal(noted.size, 5) // not a, in which a/y has an attribute and a/x is missing
+    const wrong = new KnownFolders(now())
+    const folders = { known: wrong, noted: new KnownFolders(now()) }
+    const lookAhead = await lookedAhead(folder)
+    for (const place of ['a/deep', 'c', 'c/empty']) {
+      const entries = FolderEntries.in(Buffer.from(`${folder.path}/${place}`))
+      entries.look(0, entries.names.length)
+      wrong.add(entries.fingerprint()!, { tree: first.subtree, files: 9, bytes: 9 })
+    }
+    const again = await archived(folder, sink, { parent: parentIn(sink, first.tree), lookAhead, folders })
+    const full = await archived(folder, sink)
+    assert.equal(again.subtree, full.subtree)
+    assert.deepEqual(totals(again), totals(full))
+  })
+
+  it('says each time what it leaves out, also in a folder in which nothing has changed', async () => {
+    using folder = sampleTree()
+    await using server = createServer().listen(`${folder.path}/c/socket`)
+    await once(server, 'listening')
+    const sink = collectingSink()
+    let known: KnownFolders | undefined
+    let tree: BlobId | undefined
+    for (const time of ['first', 'second', 'third']) {
+      const told: string[] = []
+      const noted = new KnownFolders(now())
+      const result = await archived(folder, sink, {
+        ...(tree === undefined ? {} : { parent: parentIn(sink, tree) }),
+        lookAhead: await lookedAhead(folder),
+        folders: { known, noted },
+        onProblem: ({ kind }) => told.push(kind),
+      })
+      assert.deepEqual(told, ['socket'], time)
+      known = noted
+      tree = result.tree
+    }
   })
 
   it('encodes everything again of a parent that another program wrote in other words', async () => {

@@ -20,6 +20,7 @@ import {
   type StoredFile,
   type Veto,
 } from './file-store.ts'
+import type { KnownFolders } from './known-folders.ts'
 import type { LookAhead } from './look-ahead.ts'
 import { bareFileFacts, nodeFacts } from './node-facts.ts'
 import { nodeFromStats, nodeType } from './node-from-stats.ts'
@@ -71,6 +72,11 @@ export interface ArchiveOptions {
   readonly parent?: { readonly tree: BlobId; readonly readTree: (id: BlobId) => Promise<Buffer> } | undefined
   /** What was found out about the targets just before, while there was nothing else to do. */
   readonly lookAhead?: LookAhead | undefined
+  /**
+   * Folders of the parent snapshot that are passed over, with all below them, when nothing that was looked at ahead has changed in them;
+   * and where those are noted that could be next time. Not together with `replacements`.
+   */
+  readonly folders?: { readonly known: KnownFolders | undefined; readonly noted: KnownFolders } | undefined
   /** False leaves an entry out, with all below it but named targets. Not asked for those. */
   readonly select?: ((path: Buffer, stats: EntryStats) => boolean) | undefined
   /** By path, as `latin1` text of its bytes. */
@@ -237,6 +243,18 @@ interface Part {
   readonly counts: { files: number; bytes: number }
   /** Whether it is a target itself: not to find it is more than that it vanished. */
   readonly isTarget: boolean
+  /** The folder that it lies in, unless nothing is noted of that. */
+  readonly folder?: FolderToNote | undefined
+}
+
+/** A folder that may be noted when it is archived. */
+interface FolderToNote {
+  files: number
+  bytes: number
+  /** Entries that were left out as they are to be. */
+  leftOut: number
+  /** Whether something was stored otherwise than it was seen in the folder. */
+  hasChanged: boolean
 }
 
 /** Unchanged files between which nobody else gets a turn. */
@@ -463,17 +481,31 @@ class Archive implements FilesInArchive {
     part: Part,
     inner: TargetFolder | undefined,
   ): Promise<Found> {
-    const entries = this.#options.lookAhead?.take(path) ?? fromSource(path, () => FolderEntries.in(path))
     const looked = this.#attributes(path, stats)
     const fitting = this.#fitting(path, stats, looked, parent)
+    const { lookAhead, folders } = this.#options
+    // Other targets are looked for where they are named, be they in the folder or not.
+    const isWhole = (inner?.entries.size ?? 0) === 0
+    if (fitting?.subtree && isWhole && lookAhead && folders?.known && this.#hasTree(fitting.subtree)) {
+      const known = lookAhead.takeKnown(path, fitting.subtree, folders.known, folders.noted)
+      if (known !== undefined) {
+        this.#counts.dirsUnmodified += known.folders
+        const below = { counts: part.counts, isTarget: false }
+        this.#countFiles(known.files, () => path, 'filesUnmodified', known.bytes, below)
+        return kept(parent!, fitting)
+      }
+    }
+    const entries = lookAhead?.take(path) ?? fromSource(path, () => FolderEntries.in(path))
     const parentNode = fitting ? undefined : parent?.node
     const node = fitting ? undefined : this.#node(path, name, stats, looked)
     const parentFolder = await this.#parentFolder(fitting?.subtree ?? parentNode?.subtree)
     const found: Found[] = []
-    const childPart: Part = { counts: part.counts, isTarget: false }
+    const toNote = folders && isWhole ? { files: 0, bytes: 0, leftOut: 0, hasChanged: false } : undefined
+    const childPart: Part = { counts: part.counts, isTarget: false, folder: toNote }
     const missing = new Map(inner?.entries)
     for (let i = 0; i < entries.names.length; ) {
-      const same = parentFolder && missing.size === 0 ? this.#sameFiles(path, entries, i, parentFolder, part, found) : 0
+      const same =
+        parentFolder && missing.size === 0 ? this.#sameFiles(path, entries, i, parentFolder, childPart, found) : 0
       if (same > 0) i += same
       else {
         const key = entries.names[i]!
@@ -489,6 +521,8 @@ class Archive implements FilesInArchive {
       }
       if (performance.now() - this.#lastTurn >= TURN_MILLISECONDS) await this.#turn()
     }
+    const fingerprint = toNote && entries.fingerprint()
+    const seen = entries.names.length
     // Targets that the folder does not list are not there, which their own turn will say.
     for (const [key, target] of missing) {
       const childName = Buffer.from(key, 'latin1')
@@ -496,6 +530,9 @@ class Archive implements FilesInArchive {
     }
     return this.#whenResolved(found, async (children) => {
       const subtree = await this.#saveTree(children, name.toString('latin1'), parentFolder)
+      if (fingerprint && !toNote.hasChanged && children.length + toNote.leftOut === seen) {
+        folders!.noted.add(fingerprint, { tree: subtree, files: toNote.files, bytes: toNote.bytes })
+      }
       if (fitting && parentFolder?.id === subtree) {
         // Whatever its path leads to by now: each entry was found to be the one of the parent snapshot, and none was read.
         this.#counts.dirsUnmodified += 1
@@ -555,7 +592,11 @@ class Archive implements FilesInArchive {
     if (inner !== undefined) return this.#childWithTargets(path, name, parent, part, inner)
     try {
       const stats = known ?? lstat(path)
-      const found = this.#isSelected(path, stats) ? this.#entry(path, name, stats, parent, part) : undefined
+      if (!this.#isSelected(path, stats)) {
+        if (part.folder) part.folder.leftOut += 1
+        return undefined
+      }
+      const found = this.#entry(path, name, stats, parent, part)
       if (!(found instanceof Promise)) return found
       return found.catch((error: unknown) => {
         this.#sourceProblem(path, error)
@@ -609,7 +650,7 @@ class Archive implements FilesInArchive {
   async #saveTree(children: readonly EncodedNode[], name: string, parent: ParentFolder | undefined): Promise<BlobId> {
     const ordered = this.#inOrder(children, name)
     const { sink } = this.#options
-    if (parent?.consistsOf(ordered) && sink.has('tree', parent.id)) return parent.id
+    if (parent?.consistsOf(ordered) && this.#hasTree(parent.id)) return parent.id
     return (await sink.save('tree', joinNodes(ordered))).id
   }
 
@@ -721,7 +762,9 @@ class Archive implements FilesInArchive {
       }
       case 'stored':
         try {
-          const node = this.#fileNode(path, name, stored.state.equals(seen) ? seen : stored.state, stored)
+          const isAsSeen = stored.state.equals(seen)
+          const node = this.#fileNode(path, name, isAsSeen ? seen : stored.state, stored)
+          if (part.folder && (!isAsSeen || stored.changed)) part.folder.hasChanged = true
           if (stored.changed) this.#problem(path, 'changed', `${path} was written to while it was read`)
           this.#countFile(path, file.hasParent ? 'filesChanged' : 'filesNew', stored.size, part)
           return node
@@ -838,6 +881,10 @@ class Archive implements FilesInArchive {
     for (const problem of problems) this.#options.onProblem?.(problem)
   }
 
+  #hasTree(id: BlobId): boolean {
+    return this.#options.sink.has('tree', id)
+  }
+
   #isStored(node: TreeNode): boolean {
     return node.content?.every((id) => this.#options.sink.has('data', id)) ?? false
   }
@@ -863,13 +910,17 @@ class Archive implements FilesInArchive {
     last: () => Buffer,
     as: 'filesNew' | 'filesChanged' | 'filesUnmodified',
     bytes: number,
-    { counts }: Part,
+    { counts, folder }: Part,
   ): void {
     this.#counts[as] += files
     this.#counts.totalFiles += files
     this.#counts.totalBytes += bytes
     counts.files += files
     counts.bytes += bytes
+    if (folder) {
+      folder.files += files
+      folder.bytes += bytes
+    }
     const now = performance.now()
     if (now - this.#lastProgress < PROGRESS_MILLISECONDS) this.#untold = last
     else this.#tellProgress(last, now)

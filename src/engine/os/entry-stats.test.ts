@@ -1,5 +1,20 @@
 import assert from 'node:assert/strict'
-import { closeSync, fstatSync, lstatSync, mkdirSync, openSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import {
+  appendFileSync,
+  chmodSync,
+  closeSync,
+  fstatSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
@@ -137,4 +152,77 @@ test('an entry with an extended attribute is not bare', () => {
     [false, true],
   )
   assert.equal(EntryStats.atPath(Buffer.from(`${folder.path}/without`)).isBare, false)
+})
+
+test('the fingerprint of a folder is another one after each change of an entry that lstat tells of', () => {
+  using folder = temporaryFolder()
+  const at = (name: string) => `${folder.path}/${name}`
+  const fingerprint = (before?: number) => {
+    const entries = FolderEntries.in(Buffer.from(folder.path))
+    entries.look(0, entries.names.length)
+    return entries.fingerprint(before)
+  }
+  for (let n = 0; n < 900; n++)
+    writeFileSync(at(`file ${n} of a long name, so that all of them do not fit into the usual place`), 'x')
+  writeFileSync(at('ä'), 'content')
+  mkdirSync(at('folder'))
+  symlinkSync('target', at('link'))
+  let last = fingerprint()
+  assert.equal(last?.length, 32)
+  assert.equal(fingerprint(), last)
+  const changes: readonly (readonly [string, () => void])[] = [
+    ['written to', () => appendFileSync(at('ä'), '!')],
+    ['another mode', () => chmodSync(at('ä'), 0o600)],
+    ['another time', () => utimesSync(at('ä'), 1, 1)],
+    ['further link', () => linkSync(at('ä'), at('folder/again'))],
+    ['renamed', () => renameSync(at('ä'), at('ö'))],
+    ['no link', () => rmSync(at('link'))],
+    ['another link', () => symlinkSync('other', at('link'))],
+    ['a link less', () => rmSync(at('folder/again'))],
+    ['another folder', () => renameSync(at('folder'), at('folder 2'))],
+    ['a name more', () => writeFileSync(at('z'), '')],
+    ['a name less', () => rmSync(at('z'))],
+  ]
+  for (const [what, change] of changes) {
+    change()
+    const now = fingerprint()
+    assert.ok(now !== undefined && now !== last, what)
+    assert.equal(fingerprint(), now)
+    last = now
+  }
+  using other = temporaryFolder()
+  assert.notEqual(
+    FolderEntries.in(Buffer.from(other.path)).fingerprint(),
+    FolderEntries.in(Buffer.from(`${other.path}/`)).fingerprint(),
+  )
+})
+
+test('a folder has no fingerprint while more is to be said of an entry than lstat does', () => {
+  using folder = temporaryFolder()
+  const fingerprint = (before?: number) => {
+    const entries = FolderEntries.in(Buffer.from(folder.path))
+    entries.look(0, entries.names.length)
+    return entries.fingerprint(before)
+  }
+  const later = Date.now() / 1000 + 60
+  const plain = fingerprint()
+  assert.ok(plain !== undefined)
+  writeFileSync(`${folder.path}/with`, '')
+  const bare = fingerprint()
+  assert.equal(fingerprint(later), bare)
+  setExtendedAttribute(Buffer.from(`${folder.path}/with`), 'user.note', Buffer.from('x'))
+  assert.equal(fingerprint(), undefined)
+  // The change time, which `before` relies on, tells of the attribute.
+  assert.notEqual(fingerprint(later), bare)
+  assert.equal(fingerprint(Date.now() / 1000 - 60), undefined)
+  rmSync(`${folder.path}/with`)
+  assert.equal(fingerprint(), plain)
+
+  assert.equal(new FolderEntries(Buffer.from(folder.path), ['gone']).fingerprint(), undefined)
+  writeFileSync(`${folder.path}/twice`, '')
+  const twice = new FolderEntries(Buffer.from(folder.path), ['twice', 'twice'])
+  twice.look(0, 2)
+  assert.equal(twice.fingerprint(), undefined)
+  execFileSync('mkfifo', [`${folder.path}/pipe`])
+  assert.equal(fingerprint(), undefined)
 })

@@ -1,6 +1,8 @@
+import { hash } from 'node:crypto'
 import { type BigIntStats, fstatSync, lstatSync, readdirSync } from 'node:fs'
 import { constants } from 'node:os'
 import { EngineError } from '../error.ts'
+import { groupName, userName } from './accounts.ts'
 import { cFunction } from './c-library.ts'
 import { listNames } from './extended-attributes.ts'
 
@@ -29,10 +31,14 @@ const found = new Uint32Array(result.buffer, result.byteOffset, 64)
 export const STATS_WORDS = 20
 const [MARKS, MODE, NLINK, UID, GID, MTIME_NS, CTIME_NS] = [0, 1, 2, 3, 4, 5, 6]
 const [INO, SIZE, MTIME, CTIME, DEV, RDEV] = [8, 10, 12, 14, 16, 18]
-/** Marks: looked at, whatever came of it; there are stats; it has no extended attributes. */
-const [TRIED, KNOWN, BARE] = [1, 2, 4]
+/** Marks: looked at, whatever came of it; there are stats; it has no extended attributes; it was asked whether it has. */
+const [TRIED, KNOWN, BARE, ASKED] = [1, 2, 4, 8]
+
+/** Where a fingerprint is put together. */
+const scratch = new Uint32Array(64 * 1024)
 
 const S_IFMT = 0o170000
+const [S_IFREG, S_IFDIR, S_IFLNK] = [0o100000, 0o040000, 0o120000]
 const SECOND = 1_000_000_000n
 
 /** What stat(2) says of an entry, as far as a backup uses it: a view of words that may go from thread to thread. */
@@ -159,10 +165,10 @@ export class EntryStats {
     return this.#long(CTIME) * SECOND + BigInt(this.ctimeNanoseconds)
   }
   isDirectory(): boolean {
-    return (this.mode & S_IFMT) === 0o040000
+    return (this.mode & S_IFMT) === S_IFDIR
   }
   isFile(): boolean {
-    return (this.mode & S_IFMT) === 0o100000
+    return (this.mode & S_IFMT) === S_IFREG
   }
 
   /** Exact below 2^53. */
@@ -204,33 +210,104 @@ export class FolderEntries {
   /** Of the name at this place; looks at it, and at some after it, unless that was done. */
   stats(index: number): EntryStats | undefined {
     const at = STATS_WORDS * index
-    if (this.#words[at] === 0) this.look(index, Math.min(index + BLOCK, this.names.length))
+    if ((this.#words[at]! & ASKED) === 0) this.#ask(index, Math.min(index + BLOCK, this.names.length))
     return (this.#words[at]! & KNOWN) === 0 ? undefined : new EntryStats(this.#words, at)
   }
 
   /** Whether the name at this place, which was looked at, is that of a folder. */
   isFolder(index: number): boolean {
     const at = STATS_WORDS * index
-    return (this.#words[at]! & KNOWN) !== 0 && (this.#words[at + MODE]! & S_IFMT) === 0o040000
+    return (this.#words[at]! & KNOWN) !== 0 && (this.#words[at + MODE]! & S_IFMT) === S_IFDIR
   }
 
-  /** Looks at the names from one place up to another. */
+  /**
+   * SHA-256, as `latin1` text, of all that is seen of the folder and its entries: its path, their names, all of their stats and what
+   * their owners are called. Undefined where more is to be said of one of them: it has extended attributes, or nobody knows; it is
+   * neither file, folder nor symbolic link; a name stands there twice. All were looked at.
+   *
+   * Entries whose stats last changed before that second of the clock are not asked for extended attributes: for who knows
+   * that they had none then, and would have got another change time with them since.
+   */
+  fingerprint(before = Number.NEGATIVE_INFINITY): string | undefined {
+    const { names } = this
+    let owners = ''
+    let [lastUid, lastGid] = [-1, -1]
+    const size = this.#words.length + 1
+    const words = size > scratch.length ? new Uint32Array(size) : scratch
+    words[0] = names.length
+    words.set(this.#words, 1)
+    for (let i = 0, at = 1; i < names.length; i++, at += STATS_WORDS) {
+      let marks = words[at + MARKS]!
+      if ((marks & (KNOWN | ASKED)) === KNOWN && !(words[at + CTIME + 1] === 0 && words[at + CTIME]! < before)) {
+        this.#ask(i, i + 1)
+        marks = this.#words[at - 1 + MARKS]!
+      }
+      if ((marks & KNOWN) === 0 || (marks & (ASKED | BARE)) === ASKED) return undefined
+      words[at + MARKS] = 0
+      const type = words[at + MODE]! & S_IFMT
+      if (type !== S_IFREG && type !== S_IFDIR && type !== S_IFLNK) return undefined
+      if (i > 0 && names[i - 1] === names[i]) return undefined
+      const uid = words[at + UID]!
+      const gid = words[at + GID]!
+      if (uid === lastUid && gid === lastGid) continue
+      owners += `${userName(uid)}\0${groupName(gid)}\0`
+      lastUid = uid
+      lastGid = gid
+    }
+    // No name holds a NUL byte, and none is empty.
+    const text = `${this.#folder.toString('latin1')}\0${names.join('\0')}\0\0${owners}`
+    let bytes = Buffer.from(words.buffer)
+    const at = 4 * size
+    if (bytes.length - at >= 2 * text.length) bytes = bytes.subarray(0, at + bytes.write(text, at, 'utf8'))
+    else bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from(text, 'utf8')])
+    return hash('sha256', bytes, 'binary')
+  }
+
+  /** Looks at the names from one place up to another, at those that nobody has looked at; not for extended attributes. */
   look(from: number, to: number): void {
-    const prefix = this.#folder.length + 1
-    const hasRoom = prefix < PATH_ROOM
-    if (hasRoom) {
-      path.set(this.#folder)
-      path[prefix - 1] = 0x2f
-    }
+    const hasRoom = this.#enter()
     for (let index = from; index < to; index++) {
-      const name = this.names[index]!
       const at = STATS_WORDS * index
+      if (this.#words[at] !== 0) continue
       this.#words[at] = TRIED
-      if (!hasRoom || prefix + name.length >= PATH_ROOM) continue
-      for (let i = 0; i < name.length; i++) path[prefix + i] = name.charCodeAt(i)
-      path[prefix + name.length] = 0
-      if (look(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, this.#words, at) && isBare()) this.#words[at]! |= BARE
+      if (hasRoom && this.#name(index)) look(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, this.#words, at)
     }
+  }
+
+  /** Looks whether they have extended attributes, those that nobody has looked for. */
+  lookForAttributes(from: number, to: number): void {
+    const hasRoom = this.#enter()
+    for (let index = from; index < to; index++) {
+      const at = STATS_WORDS * index
+      const marks = this.#words[at]!
+      if ((marks & ASKED) !== 0) continue
+      const bare = hasRoom && (marks & KNOWN) !== 0 && this.#name(index) && isBare()
+      this.#words[at] = marks | ASKED | (bare ? BARE : 0)
+    }
+  }
+
+  #ask(from: number, to: number): void {
+    this.look(from, to)
+    this.lookForAttributes(from, to)
+  }
+
+  /** Puts the folder into `path`; false where it has no room. */
+  #enter(): boolean {
+    const length = this.#folder.length
+    if (length + 1 >= PATH_ROOM) return false
+    path.set(this.#folder)
+    path[length] = 0x2f
+    return true
+  }
+
+  /** Puts the name behind it. */
+  #name(index: number): boolean {
+    const name = this.names[index]!
+    const prefix = this.#folder.length + 1
+    if (prefix + name.length >= PATH_ROOM) return false
+    for (let i = 0; i < name.length; i++) path[prefix + i] = name.charCodeAt(i)
+    path[prefix + name.length] = 0
+    return true
   }
 }
 

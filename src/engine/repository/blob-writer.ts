@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { Semaphore } from '../concurrency.ts'
 import { EngineError } from '../error.ts'
-import { type BlobId, hashId, idAt, type PackId } from '../format/id.ts'
+import { type BlobId, hashId, type IndexId, idAt, type PackId } from '../format/id.ts'
 import { encodeIndexFile, type PackIndex } from '../format/index-file.ts'
 import { SEAL_OVERHEAD, seal, unseal } from '../format/master-key.ts'
 import {
@@ -153,6 +153,7 @@ export class BlobWriter implements AsyncDisposable {
   #storedBlobs = 0
   #storedSince = 0
   #failure: { readonly error: unknown } | undefined
+  readonly #indexFiles: IndexId[] = []
   readonly #totals = { dataBlobs: 0, treeBlobs: 0, added: 0, addedPacked: 0, packs: 0 }
 
   constructor(repository: IndexedRepository, options: BlobWriterOptions = {}) {
@@ -167,6 +168,11 @@ export class BlobWriter implements AsyncDisposable {
 
   get totals(): BlobWriterTotals {
     return { ...this.#totals }
+  }
+
+  /** Those that were written. */
+  get indexFiles(): readonly IndexId[] {
+    return this.#indexFiles
   }
 
   /** True when the blob is stored, or will be once `finish` has resolved. */
@@ -352,7 +358,7 @@ export class BlobWriter implements AsyncDisposable {
     if (packs.length === 0) return
     this.#stored = []
     this.#storedBlobs = 0
-    await writeUnpacked(this.#repository, 'index', encodeIndexFile(packs), signal)
+    this.#indexFiles.push(await writeUnpacked(this.#repository, 'index', encodeIndexFile(packs), signal))
     for (const { id, blobs } of packs) {
       this.#repository.index.addPack(id, blobs)
       this.#unpublished.delete(blobs)

@@ -1,11 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
-import { chmod, type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { type FileHandle, lstat, mkdir, open, readdir, rm, stat, unlink, utimes } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { EngineError } from '../error.ts'
 import { hashId, isId } from '../format/id.ts'
 import { errnoOf } from '../os/errno.ts'
 import { resolveRange } from './byte-range.ts'
+import { prepareCacheFolder, writePrivately } from './cache-folder.ts'
 import { folderOf } from './layout.ts'
 import type { ByteRange, FileName, FileType, Storage, StoredFile } from './storage.ts'
 import type { TreePackListener } from './tree-pack-listener.ts'
@@ -14,6 +15,7 @@ import type { TreePackListener } from './tree-pack-listener.ts'
 //
 //   CACHEDIR.TAG                           https://bford.info/cachedir: backups leave the folder out
 //   <repository ID>/index/<2 digits>/<ID>  each file as it is stored, sealed; likewise snapshots, data
+//   <repository ID>/notes                  what is noted for the next run: see `repository/notes.ts`
 //   …/<ID>.<random>.tmp                    being written; left over where a process was killed
 //
 // Nothing in it is believed: a file is handed out when its SHA-256 is its name. So it needs no locks and no order, survives
@@ -30,10 +32,6 @@ const LEFT_OVER_MILLISECONDS = 60 * 60 * 1000
 /** A repository that was not used for so long is forgotten by `cleanUpCache`: restic's limit. */
 const UNUSED_MILLISECONDS = 30 * 24 * 60 * 60 * 1000
 const HASH_BLOCK = 1024 * 1024
-
-const TAG = `Signature: 8a477f597d28d172789f06886806bc55
-# Holdfast keeps copies of repository files here, encrypted as they are stored. All of it may be removed at any time.
-`
 
 export interface CacheOptions {
   /** Which repository: its ID, 64 hex digits. */
@@ -244,18 +242,7 @@ class FileCache {
   #prepare(): Promise<boolean> {
     this.#ready ??= (async () => {
       try {
-        await mkdir(this.#folder, { recursive: true, mode: 0o700 })
-        for (const folder of [this.#base, this.#folder]) {
-          const stats = await stat(folder)
-          // Somebody else's folder: nothing in it could be believed less, but files would end up where they choose.
-          if (!stats.isDirectory() || stats.uid !== process.geteuid?.())
-            throw new Error(`${folder} belongs to another user`)
-        }
-        await chmod(this.#folder, 0o700)
-        const tag = join(this.#base, 'CACHEDIR.TAG')
-        if (!(await lstat(tag).catch(() => undefined))) await writePrivately(tag, [Buffer.from(TAG)])
-        const now = new Date()
-        await utimes(this.#folder, now, now)
+        await prepareCacheFolder(this.#base, basename(this.#folder))
         return true
       } catch (error) {
         this.#fail(error)
@@ -338,25 +325,6 @@ async function hashOf(handle: FileHandle, size: number): Promise<string> {
     at += bytesRead
   }
   return hash.digest('hex')
-}
-
-/** Not synchronized: what a power cut spoils is found out when it is read. */
-async function writePrivately(path: string, content: readonly Buffer[]): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
-  try {
-    const handle = await open(temporary, 'wx', 0o600)
-    try {
-      const size = content.reduce((sum, part) => sum + part.length, 0)
-      const { bytesWritten } = await handle.writev([...content])
-      if (bytesWritten !== size) throw new Error(`the system accepted ${bytesWritten} of ${size} bytes`)
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, path)
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {})
-    throw error
-  }
 }
 
 interface CachedFile {

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { hostname } from 'node:os'
 import { posix } from 'node:path'
 import { createExclusion } from '../../application/config/exclude.ts'
@@ -5,6 +6,7 @@ import type { Finding } from '../../application/finding.ts'
 import { type ArchiveProblem, archive } from '../../engine/archiver/archive.ts'
 import { type ArchiveIntoOptions, archiveInto } from '../../engine/archiver/archive-into.ts'
 import { discardingSink } from '../../engine/archiver/blob-sink.ts'
+import { KnownFolders, type KnownFoldersKey, parseKnownFolders } from '../../engine/archiver/known-folders.ts'
 import { LookAhead } from '../../engine/archiver/look-ahead.ts'
 import { EngineError } from '../../engine/error.ts'
 import type { SnapshotId } from '../../engine/format/id.ts'
@@ -14,7 +16,8 @@ import { encodeTree } from '../../engine/format/tree.ts'
 import { createChunker } from '../../engine/kernels/chunker.ts'
 import { currentUser } from '../../engine/os/current-user.ts'
 import { BlobWriter } from '../../engine/repository/blob-writer.ts'
-import { loadIndex } from '../../engine/repository/load-index.ts'
+import { type LoadedRepository, loadIndex } from '../../engine/repository/load-index.ts'
+import { readNote, writeNote } from '../../engine/repository/notes.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
 import {
   byTime,
@@ -24,7 +27,7 @@ import {
   writeSnapshot,
 } from '../../engine/repository/snapshots.ts'
 import { TreeReader } from '../../engine/repository/tree-reader.ts'
-import { type RepositoryAccess, withRepository } from '../access.ts'
+import { type RepositoryAccess, type RepositoryCache, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
 import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
@@ -69,10 +72,12 @@ export async function backupPaths(access: RepositoryAccess, options: BackupPaths
     async () => {
       const select = selectionOf(options)
       const lookAhead = new LookAhead(select)
+      // While the key is derived, which takes another thread a while, this one looks at what will be archived.
+      const look = () => void lookAhead.run(options.paths.map((path) => Buffer.from(path)))
+      if (access.opening) look()
       const password = async () => {
         const bytes = await access.password()
-        // While the key is derived from it, which takes another thread a while, this one looks at what will be archived.
-        void lookAhead.run(options.paths.map((path) => Buffer.from(path)))
+        look()
         return bytes
       }
       try {
@@ -80,7 +85,13 @@ export async function backupPaths(access: RepositoryAccess, options: BackupPaths
           { ...access, password },
           { lock: options.dryRun ? 'none' : 'shared', early: true, signal: options.signal },
           (repository, signal) =>
-            backupInto(repository, { ...options, signal: signal ?? options.signal, select, lookAhead }),
+            backupInto(repository, {
+              ...options,
+              signal: signal ?? options.signal,
+              select,
+              lookAhead,
+              cache: access.cache,
+            }),
         )
       } finally {
         lookAhead.stop()
@@ -93,10 +104,11 @@ export async function backupPaths(access: RepositoryAccess, options: BackupPaths
 interface BackupIntoOptions extends BackupPathsOptions {
   readonly select: ArchiveIntoOptions['select']
   readonly lookAhead: LookAhead
+  readonly cache: RepositoryCache | undefined
 }
 
 async function backupInto(plain: Repository, options: BackupIntoOptions): Promise<BackupPathsReport> {
-  const { signal, observe, select, lookAhead } = options
+  const { signal, observe, select, lookAhead, cache } = options
   const begun = performance.now()
   const time = options.time ?? now()
   const host = options.host ?? hostname()
@@ -110,7 +122,15 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     findings.push(finding)
     observe({ type: 'finding', finding })
   }
+  const request = requestOf({ ...options, host, paths })
+  const known = parent && cache && (await knownFolders(repository, { snapshot: parent.id, request }, cache))
+  // Only what was looked at to the end can be known.
+  if (known !== undefined && !signal.aborted) {
+    signal.addEventListener('abort', () => lookAhead.stop(), { once: true })
+    await lookAhead.allSeen
+  }
   lookAhead.stop()
+  const noted = new KnownFolders(Math.floor(lookAhead.begun / 1000))
   observe({ type: 'phase', phase: 'archive' })
   const targets = options.paths.map((path) => Buffer.from(path))
   const trees = new TreeReader(repository, signal)
@@ -118,6 +138,7 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     parent: parent && { tree: parent.snapshot.tree, readTree: (id) => trees.bytes(id) },
     select,
     lookAhead,
+    folders: { known, noted },
     signal,
     onProblem: (problem) => find(findingOf(problem)),
     onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),
@@ -158,6 +179,10 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
         signal,
       )
     : undefined
+  if (writer && snapshot && cache) {
+    const note = noted.encode({ snapshot, request }, [...repository.indexFiles, ...writer.indexFiles])
+    await writeNote(repository, request.toString('hex'), note, cache)
+  }
   if (writer) for (const finding of await placeRecoveryProgram(plain.storage, signal)) find(finding)
   return {
     outcome: findings.some(({ severity }) => severity === 'error') ? 'incomplete' : 'succeeded',
@@ -166,6 +191,27 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     findings,
     summary,
     milliseconds: performance.now() - begun,
+  }
+}
+
+/** All that decides which entries are archived, beside what they are themselves. */
+function requestOf(options: Pick<BackupPathsOptions, 'paths' | 'exclude'> & { readonly host: string }): Buffer {
+  const { paths, exclude = [], host } = options
+  return hash('sha256', JSON.stringify([PROGRAM_VERSION, host, process.cwd(), paths, exclude]), 'buffer')
+}
+
+/** What was noted of the folders of the parent snapshot; undefined where nothing was, or nothing that holds still. */
+async function knownFolders(
+  repository: LoadedRepository,
+  key: KnownFoldersKey,
+  cache: RepositoryCache,
+): Promise<KnownFolders | undefined> {
+  const note = await readNote(repository, key.request.toString('hex'), cache)
+  try {
+    return note && parseKnownFolders(note, key, new Set(repository.indexFiles))
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'CORRUPT') return undefined // of another version
+    throw error
   }
 }
 
