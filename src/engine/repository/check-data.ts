@@ -3,9 +3,11 @@ import { extname } from 'node:path'
 import { mapConcurrent } from '../concurrency.ts'
 import { EngineError } from '../error.ts'
 import type { BlobId, PackId } from '../format/id.ts'
+import type { MasterKey } from '../format/master-key.ts'
 import { encodePackHeader, type PackedBlob } from '../format/pack-header.ts'
 import { pathOf } from '../storage/layout.ts'
 import { localPath } from '../storage/local.ts'
+import type { Storage } from '../storage/storage.ts'
 import { JobThreads, ownMemory } from '../threads.ts'
 import { decodeBlob } from './blob-codec.ts'
 import type { Report } from './check-finding.ts'
@@ -31,6 +33,37 @@ const BYTES_WITHOUT_THREADS = 48 * 1024 * 1024
 /** Damaged blobs that a message spells out; the facts name all of them. */
 const SHOWN_BLOBS = 3
 
+/** What a thread is asked. The key comes with every pack: threads may have been started before it was known. */
+export interface PackQuestion {
+  readonly key: MasterKey
+  readonly pack: PackToInspect
+}
+
+/** Threads that tell whether packs of one repository are sound. Their owner disposes of them. */
+export type PackThreads = JobThreads<PackQuestion, boolean>
+
+/**
+ * Starts the threads for reading all packs of a local repository, if they are worth it: for who waits for its key meanwhile, which
+ * the threads start without. Undefined also when nothing can be listed: why not is for the check to say.
+ */
+export async function startPackThreads(
+  storage: Storage,
+  signal: AbortSignal | undefined,
+): Promise<PackThreads | undefined> {
+  // Elsewhere one more list may take longer than the threads.
+  if (localPath(storage, { type: 'config', id: '' }) === undefined) return undefined
+  let total = 0
+  try {
+    for await (const { size } of storage.list('pack', signal)) {
+      total += size
+      if (total > BYTES_WITHOUT_THREADS) return startThreads(undefined, signal)
+    }
+  } catch (error) {
+    if (!isFileProblem(error)) throw error
+  }
+  return undefined
+}
+
 /** Reads the packs and holds every byte against name, index, header, seals and hashes. Resolves with how many bytes there were. */
 export async function checkData(
   repository: IndexedRepository,
@@ -38,8 +71,8 @@ export async function checkData(
   report: Report,
   options: {
     readonly onPack: (done: Amount, total: Amount, pack: PackId, sound: boolean) => void
-    /** Threads to start; by default one for each processor where there is much to read, otherwise none. 0: none. */
-    readonly threads?: number | undefined
+    /** Those to ask, or how many to start: by default one for each processor where there is much to read, otherwise none. */
+    readonly threads?: PackThreads | number | undefined
     readonly signal: AbortSignal | undefined
   },
 ): Promise<number> {
@@ -70,10 +103,17 @@ interface PackInspection extends AsyncDisposable {
 function inspection(
   repository: IndexedRepository,
   bytes: number,
-  { signal, threads }: { readonly signal: AbortSignal | undefined; readonly threads?: number | undefined },
+  {
+    signal,
+    threads,
+  }: { readonly signal: AbortSignal | undefined; readonly threads?: PackThreads | number | undefined },
 ): PackInspection {
-  const starts = threads === undefined ? bytes > BYTES_WITHOUT_THREADS : threads > 0
-  const pool = starts ? startThreads(repository, threads, signal) : undefined
+  const given = typeof threads === 'object' ? threads : undefined
+  const count = typeof threads === 'object' ? undefined : threads
+  const starts = given === undefined && (count === undefined ? bytes > BYTES_WITHOUT_THREADS : count > 0)
+  const own = starts ? startThreads(count, signal) : undefined
+  const pool = given ?? own
+  const { masterKey: key } = repository
   let inline: PackInspector | undefined
   return {
     capacity: pool?.capacity ?? READERS,
@@ -83,7 +123,7 @@ function inspection(
       const { id } = pack
       const name = { type: 'pack', id } as const
       const path = localPath(repository.storage, name)
-      if (path !== undefined && pool) return pool.run({ id, header, from: path })
+      if (path !== undefined && pool) return pool.run({ key, pack: { id, header, from: path } })
       if (pack.size > WHOLE_PACK_LIMIT) return false
       let from: Buffer
       try {
@@ -92,12 +132,12 @@ function inspection(
         if (!isFileProblem(error)) throw error
         return false
       }
-      if (pool) return pool.run({ id, header, from }, ownMemory(from))
-      inline ??= new PackInspector(repository.masterKey)
+      if (pool) return pool.run({ key, pack: { id, header, from } }, ownMemory(from))
+      inline ??= new PackInspector(key)
       return inline.isSound({ id, header, from })
     },
     async [Symbol.asyncDispose]() {
-      await pool?.[Symbol.asyncDispose]()
+      await own?.[Symbol.asyncDispose]()
     },
   }
 }
@@ -105,13 +145,9 @@ function inspection(
 const PROGRAM = new URL(`./inspect-worker-main${extname(import.meta.url)}`, import.meta.url)
 
 /** Undefined where the system gives no threads. */
-function startThreads(
-  { masterKey }: IndexedRepository,
-  count: number | undefined,
-  signal: AbortSignal | undefined,
-): JobThreads<PackToInspect, boolean> | undefined {
+function startThreads(count: number | undefined, signal: AbortSignal | undefined): PackThreads | undefined {
   try {
-    return new JobThreads({ program: PROGRAM, setUp: masterKey, count, youngMegabytes: 1, signal })
+    return new JobThreads({ program: PROGRAM, setUp: undefined, count, youngMegabytes: 1, signal })
   } catch (error) {
     if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
     return undefined

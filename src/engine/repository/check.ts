@@ -3,7 +3,7 @@ import { parseKeyFile } from '../format/key-file.ts'
 import { columnsToPacks, type IndexColumns } from '../format/scan-index-file.ts'
 import { pathOf } from '../storage/layout.ts'
 import { BlobIndex } from './blob-index.ts'
-import { checkData, type PackToRead } from './check-data.ts'
+import { checkData, type PackThreads, type PackToRead } from './check-data.ts'
 import type { CheckFinding, Report } from './check-finding.ts'
 import { checkTrees, type SnapshotRoot } from './check-trees.ts'
 import { isFileProblem } from './file-problem.ts'
@@ -38,8 +38,8 @@ export interface CheckOptions {
   readonly trees?: boolean
   /** Check only what these snapshots hold, beside keys, index and packs. One that is not there is damage. */
   readonly snapshots?: readonly SnapshotId[]
-  /** To read packs with; by default one for each processor where there is much to read, otherwise none. 0: none. */
-  readonly threads?: number | undefined
+  /** To read packs with, see `startPackThreads`, or how many; by default one for each processor where there is much to read. 0: none. */
+  readonly threads?: PackThreads | number | undefined
   readonly onFinding?: (finding: CheckFinding) => void
   /** A pack was read to its end. */
   readonly onPackRead?: (pack: PackId, sound: boolean) => void

@@ -1,11 +1,14 @@
-import type { MasterKey } from '../format/master-key.ts'
 import { selfTest } from '../kernels/self-test.ts'
 import { serveJobs } from '../threads.ts'
-import { PackInspector, type PackToInspect } from './pack-inspector.ts'
+import type { PackQuestion } from './check-data.ts'
+import { PackInspector } from './pack-inspector.ts'
 
 // What a thread of `checkData` runs.
-serveJobs<MasterKey, PackToInspect, boolean>((key) => {
+serveJobs<undefined, PackQuestion, boolean>(() => {
   selfTest()
-  const inspector = new PackInspector(key)
-  return (pack) => inspector.isSound(pack)
+  let inspector: PackInspector | undefined
+  return ({ key, pack }) => {
+    inspector ??= new PackInspector(key)
+    return inspector.isSound(pack)
+  }
 })

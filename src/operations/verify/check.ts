@@ -1,9 +1,10 @@
 import type { Finding } from '../../application/finding.ts'
 import { type CheckReport, checkRepository } from '../../engine/repository/check.ts'
+import { startPackThreads } from '../../engine/repository/check-data.ts'
 import type { CheckFinding } from '../../engine/repository/check-finding.ts'
 import { choosePacks, type PackSubset } from '../../engine/repository/pack-subset.ts'
 import { prepareTreeReading } from '../../engine/repository/tree-reader.ts'
-import { type RepositoryAccess, withRepository } from '../access.ts'
+import { type RepositoryAccess, storageAt, withRepository } from '../access.ts'
 import { type Observer, type SnapshotNews, sayAfter } from '../event.ts'
 import { runOperation } from '../run-operation.ts'
 
@@ -25,9 +26,11 @@ export async function check(
   const { observe, signal, readData, readDataSubset: subset } = options
   return runOperation(
     { operation: 'check', subject: access.location, observe, signal },
-    () => {
+    async () => {
+      const readsAll = readData && subset === undefined
+      await using threads = readsAll ? await startPackThreads(storageAt(access), signal) : undefined
       prepareTreeReading()
-      return withRepository(
+      return await withRepository(
         access,
         { lock: 'exclusive', uncached: true, early: true, signal },
         async (repository, lockSignal, settled) => {
@@ -35,13 +38,14 @@ export async function check(
           const { say, flush } = sayAfter(settled, observe)
           const report = await checkRepository(repository, {
             readData: subset ? (packs) => choosePacks(packs, subset) : readData,
+            threads,
             onFinding: (finding) => say({ type: 'finding', finding: checkFinding(finding) }),
             onProgress: (phase, done, total) => say({ type: 'progress', phase, done, ...(total ? { total } : {}) }),
             signal: lockSignal ?? signal,
           })
           await settled
           flush()
-          for (const news of newsOf(report, readData && subset === undefined)) observe({ type: 'snapshot', news })
+          for (const news of newsOf(report, readsAll)) observe({ type: 'snapshot', news })
           return { ...report, outcome: report.errors > 0 ? 'failed' : 'succeeded' }
         },
       )
