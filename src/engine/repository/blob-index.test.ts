@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { type BlobId, hashId, type PackId } from '../format/id.ts'
-import { type BlobType, type PackedBlob, packHeaderSize } from '../format/pack-header.ts'
+import { type BlobType, type PackedBlob, packHeaderSize, plaintextLength } from '../format/pack-header.ts'
 import { BlobIndex, type BlobLocation } from './blob-index.ts'
 
 const blobId = (seed: number | string) => hashId<BlobId>(Buffer.from(`blob ${seed}`))
@@ -75,6 +75,8 @@ test('it finds what a map of everything finds, duplicates in the same order', ()
             assert.deepEqual(index.find(type, id), expected[0])
             assert.equal(index.has(type, id), expected.length > 0)
             assert.equal(index.hasAt(type, Buffer.from(`["${id}"]`), 2), expected.length > 0)
+            const length = index.plaintextLengthAt(type, Buffer.from(`["${id}"]`), 2)
+            assert.equal(length, expected[0] && plaintextLength(expected[0]))
           }
         }
       }

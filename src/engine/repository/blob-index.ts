@@ -1,4 +1,5 @@
 import type { BlobId, PackId } from '../format/id.ts'
+import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import { type BlobType, headerSizeOf, type PackedBlob } from '../format/pack-header.ts'
 import { columnsToPacks, type IndexColumns } from '../format/scan-index-file.ts'
 
@@ -120,10 +121,15 @@ export class BlobIndex {
 
   /** As `has`, of the ID whose 64 digits, in lower case, begin at this place of a text. */
   hasAt(type: BlobType, text: Uint8Array, at: number): boolean {
-    for (let i = 0; i < ID_BYTES; i++) {
-      this.#wanted[i] = (NIBBLES[text[at + 2 * i]!]! << 4) | NIBBLES[text[at + 2 * i + 1]!]!
-    }
-    return this.#nextSlot(type, this.#wantedWords[0]!) >= 0
+    return this.#slotAt(type, text, at) >= 0
+  }
+
+  /** As `hasAt`: how long its plaintext is, as the copy says that `find` has; undefined when there is none. */
+  plaintextLengthAt(type: BlobType, text: Uint8Array, at: number): number | undefined {
+    const slot = this.#slotAt(type, text, at)
+    if (slot < 0) return undefined
+    const entry = this.#table[slot]! - 1
+    return this.#kinds[entry]! & COMPRESSED ? this.#plainLengths[entry]! : this.#lengths[entry]! - SEAL_OVERHEAD
   }
 
   /** Calls `use` with the 32 bytes of every ID of the type, once a copy; the bytes are only lent. */
@@ -227,6 +233,13 @@ export class BlobIndex {
       length: this.#lengths[entry]!,
       uncompressedLength: kind & COMPRESSED ? this.#plainLengths[entry]! : undefined,
     }
+  }
+
+  #slotAt(type: BlobType, text: Uint8Array, at: number): number {
+    for (let i = 0; i < ID_BYTES; i++) {
+      this.#wanted[i] = (NIBBLES[text[at + 2 * i]!]! << 4) | NIBBLES[text[at + 2 * i + 1]!]!
+    }
+    return this.#nextSlot(type, this.#wantedWords[0]!)
   }
 
   /** The slot of the first copy, or -1. */

@@ -65,11 +65,16 @@ export class TreeReader {
   }
 
   /** Its nodes. Rejects as `readTree` does. */
-  async nodes(id: BlobId): Promise<TreeNode[]> {
+  nodes(id: BlobId): Promise<TreeNode[]> {
+    return this.read<never>(id, () => undefined)
+  }
+
+  /** What `scan` makes of its plaintext, which is only lent; its nodes where that is undefined. Rejects as `readTree` does. */
+  async read<Scanned>(id: BlobId, scan: (plaintext: Buffer) => Scanned | undefined): Promise<Scanned | TreeNode[]> {
     const stretch = await this.#stretchOf(id)
     const plaintext = stretch && this.#decode(stretch, id, (length) => this.#room(length))
     try {
-      if (plaintext !== undefined) return parseTree(plaintext)
+      if (plaintext !== undefined) return scan(plaintext) ?? parseTree(plaintext)
     } catch (error) {
       if (!isFileProblem(error)) throw error
     }
