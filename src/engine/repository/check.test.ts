@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { temporaryFolder } from '../../../test/equipment/temporary-folder.ts'
 import {
@@ -23,6 +24,7 @@ import { memoryStorage } from '../storage/memory.ts'
 import type { FileName, Storage } from '../storage/storage.ts'
 import { encodeBlob } from './blob-codec.ts'
 import { type CheckOptions, checkRepository } from './check.ts'
+import { startPackThreads } from './check-data.ts'
 import type { CheckFinding } from './check-finding.ts'
 import { addKey, type Repository } from './repository.ts'
 import { writeSnapshot } from './snapshots.ts'
@@ -403,6 +405,28 @@ describe('a check with threads', () => {
       assert.deepEqual(await both(), [])
     })
   }
+
+  it('finds the same when these were started before, which they are for a large local repository', async () => {
+    using folder = temporaryFolder()
+    const storage = localStorage(`${folder.path}/repository`)
+    assert.equal(await startPackThreads(storage, undefined), undefined, 'there is none yet')
+    const repository = await testRepository({ storage })
+    const { packs } = await storeBlobs(repository, [['data', 'one']])
+    assert.equal(await startPackThreads(storage, undefined), undefined, 'there is little to read')
+    const unindexed = hashId<PackId>(Buffer.from('large'))
+    const place = `${folder.path}/repository/data/${unindexed.slice(0, 2)}`
+    mkdirSync(place, { recursive: true })
+    writeFileSync(`${place}/${unindexed}`, '')
+    truncateSync(`${place}/${unindexed}`, 64 * 1024 * 1024)
+    assert.equal(await startPackThreads({ ...storage }, undefined), undefined, 'its files are not of this machine')
+    await using threads = await startPackThreads(storage, undefined)
+    assert.ok(threads)
+    const found = async () => codes((await checkRepository(repository, { readData: true, threads })).findings)
+    assert.deepEqual(await found(), ['hint pack-unindexed'])
+    const name = { type: 'pack', id: packs[0]! } as const
+    await overwrite(storage, name, flipped(17)(Buffer.from(await storage.read(name))))
+    assert.deepEqual(await found(), ['hint pack-unindexed', 'error pack-damaged', 'error blob-damaged'])
+  })
 })
 
 describe('damaged indexes', () => {
