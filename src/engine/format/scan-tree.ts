@@ -4,6 +4,7 @@ import {
   isIdAt,
   literal,
   NONE,
+  repeated,
   type ScannedNumber,
   type ScannedTime,
   scanIds,
@@ -192,11 +193,9 @@ class TreeScan {
 
   /** The one that stands in so many bytes before, when these are the same. */
   #timestampLike(before: number, length: number, timestamp: Timestamp): Timestamp {
-    const { length: end } = this.#bytes
-    const at = this.#at
-    if (at === NONE || at + length > end) return this.#timestamp()
-    for (let i = 0; i < length; i++) if (this.#bytes[at + i] !== this.#bytes[before + i]) return this.#timestamp()
-    this.#at = at + length
+    const end = repeated(this.#bytes, this.#at, before, before + length)
+    if (end === NONE) return this.#timestamp()
+    this.#at = end
     return timestamp
   }
 

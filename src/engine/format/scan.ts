@@ -15,6 +15,13 @@ export function literal(bytes: Uint8Array, at: number, expected: Uint8Array): nu
   return at + expected.length
 }
 
+/** Behind the bytes at `at`, when they are those from `start` to `end` of the same text; otherwise `NONE`. */
+export function repeated(bytes: Uint8Array, at: number, start: number, end: number): number {
+  if (at === NONE) return NONE
+  for (let i = start; i < end; i++) if (bytes[at + i - start] !== bytes[i]) return NONE
+  return at + end - start
+}
+
 export interface ScannedNumber {
   value: number
 }

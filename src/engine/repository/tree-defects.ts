@@ -5,6 +5,7 @@ import {
   isIdAt,
   literal,
   NONE,
+  repeated,
   type ScannedNumber,
   type ScannedTime,
   scanIds,
@@ -216,9 +217,6 @@ function textAfter(bytes: Uint8Array, at: number, key: Uint8Array): number {
 
 /** A time that most often is written as the one that stands before it. */
 function timeLike(bytes: Uint8Array, at: number, before: number, beforeEnd: number): number {
-  if (at === NONE) return NONE
-  for (let i = before; i < beforeEnd; i++) {
-    if (bytes[at + i - before] !== bytes[i]) return scanTime(bytes, at, time)
-  }
-  return at + beforeEnd - before
+  const end = repeated(bytes, at, before, beforeEnd)
+  return end === NONE ? scanTime(bytes, at, time) : end
 }
