@@ -490,8 +490,9 @@ class Archive implements FilesInArchive {
       const known = lookAhead.takeKnown(path, fitting.subtree, folders.known, folders.noted)
       if (known !== undefined) {
         this.#counts.dirsUnmodified += known.folders
-        const below = { counts: part.counts, isTarget: false }
-        this.#countFiles(known.files, () => path, 'filesUnmodified', known.bytes, below)
+        // They lie below the folder that `part.folder` stands for, not in it.
+        const inside: Part = { counts: part.counts, isTarget: false }
+        this.#countFiles(known.files, () => path, 'filesUnmodified', known.bytes, inside)
         return kept(parent!, fitting)
       }
     }

@@ -57,8 +57,7 @@ export async function writeNote(
 ): Promise<void> {
   if (note.length > LONGEST_NOTE - NONCE - TAG) return
   try {
-    await prepareCacheFolder(folder, repository.config.id)
-    const notes = join(folder, repository.config.id, 'notes')
+    const notes = join(await prepareCacheFolder(folder, repository.config.id), 'notes')
     await mkdir(notes, { recursive: true, mode: 0o700 })
     await writePrivately(pathOf(folder, repository, name), sealNote(repository, name, note))
     await removeOldest(notes)

@@ -138,7 +138,7 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     parent: parent && { tree: parent.snapshot.tree, readTree: (id) => trees.bytes(id) },
     select,
     lookAhead,
-    folders: { known, noted },
+    folders: cache && { known, noted },
     signal,
     onProblem: (problem) => find(findingOf(problem)),
     onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),
