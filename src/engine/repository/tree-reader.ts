@@ -16,7 +16,12 @@ const STRETCH = 1024 * 1024
 /** What is fetched at once; a tree that goes beyond is fetched alone. */
 const MOST = STRETCH + 512 * 1024
 /** Stretches that are kept, opened: folders are visited nearly in the order in which their trees were stored. */
-const KEPT = 6
+const KEPT = 12
+/**
+ * Trees of a stretch that are read one by one before all of it is: who asks for few, such as a backup for those of changed folders,
+ * would open hundreds for each. Counted anew for a stretch that is kept no longer, so that going back and forth between many is bounded.
+ */
+const ONE_BY_ONE = 4
 const MOST_PLAIN = 64 * 1024 * 1024
 const IV_SIZE = 16
 
@@ -45,6 +50,8 @@ export class TreeReader {
   readonly #repository: IndexedRepository
   readonly #signal: AbortSignal | undefined
   readonly #stretches = new Map<string, Promise<Stretch>>()
+  /** How many trees were read alone of stretches that are not kept. */
+  readonly #alone = new Map<string, number>()
   #open: { readonly region: Region; readonly opener: BatchOpener; readonly zstd: ZstdContext } | undefined
   /** The pack that was asked for last, its trees in order of their places. */
   #listed: { readonly pack: PackId; readonly blobs: readonly PackedBlob[] } | undefined
@@ -86,13 +93,23 @@ export class TreeReader {
     return this.#scratch.subarray(0, length)
   }
 
+  /** What the tree can be had from: the stretch that it lies in, or nothing but itself. */
   async #stretchOf(id: BlobId): Promise<Stretch | undefined> {
     const location = this.#repository.index.find('tree', id)
     if (location === undefined || location.length > MOST - STRETCH) return undefined
-    const key = `${location.pack} ${Math.floor(location.offset / STRETCH)}`
+    const { pack } = location
+    const number = Math.floor(location.offset / STRETCH)
+    const key = `${pack} ${number}`
     let stretch = this.#stretches.get(key)
-    this.#stretches.delete(key)
-    stretch ??= this.#fetch(location.pack, Math.floor(location.offset / STRETCH))
+    if (stretch === undefined) {
+      const alone = this.#alone.get(key) ?? 0
+      if (alone < ONE_BY_ONE) {
+        this.#alone.set(key, alone + 1)
+        return this.#fetch(pack, [location])
+      }
+      this.#alone.delete(key)
+      stretch = this.#fetch(pack, this.#blobsOf(pack, number))
+    } else this.#stretches.delete(key)
     this.#stretches.set(key, stretch)
     for (const oldest of this.#stretches.keys()) {
       if (this.#stretches.size <= KEPT) break
@@ -101,16 +118,21 @@ export class TreeReader {
     return stretch
   }
 
-  async #fetch(pack: PackId, number: number): Promise<Stretch> {
-    const { index, masterKey, storage } = this.#repository
+  /** Trees of a stretch, in order of their places. */
+  #blobsOf(pack: PackId, number: number): PackedBlob[] {
     if (this.#listed?.pack !== pack) {
-      const trees = (index.packBlobs(pack) ?? []).filter(({ type }) => type === 'tree')
+      const trees = (this.#repository.index.packBlobs(pack) ?? []).filter(({ type }) => type === 'tree')
       this.#listed = { pack, blobs: trees.sort((a, b) => a.offset - b.offset) }
     }
     const from = number * STRETCH
-    const blobs = this.#listed.blobs.filter(
+    return this.#listed.blobs.filter(
       ({ offset, length }) => offset >= from && offset < from + STRETCH && offset + length <= from + MOST,
     )
+  }
+
+  /** `blobs` in order of their places, which lie together. */
+  async #fetch(pack: PackId, blobs: readonly PackedBlob[]): Promise<Stretch> {
+    const { masterKey, storage } = this.#repository
     const trees: Stretch['trees'] = new Map()
     const [first] = blobs
     if (first === undefined) return { bytes: Buffer.alloc(0), trees }
