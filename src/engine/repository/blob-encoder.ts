@@ -21,7 +21,7 @@ const ROOM = compressBound(LONGEST) + SEAL_OVERHEAD
 const IV_SIZE = 16
 
 /** Getting kernels and contexts ready takes as long as encoding this many blobs without. */
-const BLOBS_WITHOUT_KERNELS = 64
+const BLOBS_WITHOUT_KERNELS = 8
 
 /** What encodes many small blobs, in one memory. */
 interface Encoding {

@@ -3,7 +3,7 @@ import { Semaphore } from '../concurrency.ts'
 import { EngineError } from '../error.ts'
 import { type BlobId, hashId, type IndexId, idAt, type PackId } from '../format/id.ts'
 import { encodeIndexFile, type PackIndex } from '../format/index-file.ts'
-import { SEAL_OVERHEAD, seal, unseal } from '../format/master-key.ts'
+import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import {
   type BlobType,
   encodePackHeader,
@@ -19,6 +19,7 @@ import { BlobMap } from './blob-map.ts'
 import type { FinishedPack } from './pack-assembler.ts'
 import type { IndexedRepository } from './repository.ts'
 import { isSame } from './same-blobs.ts'
+import { sealLong } from './seal-long.ts'
 import { writeUnpacked } from './unpacked-files.ts'
 import { writeVerified } from './write-verified.ts'
 
@@ -326,8 +327,9 @@ export class BlobWriter implements AsyncDisposable {
 
   async #store({ blobs, content }: OpenPack): Promise<void> {
     const { masterKey } = this.#repository
-    const header = seal(masterKey, encodePackHeader(blobs))
-    verifyHeader(parsePackHeader(unseal(masterKey, header)), blobs)
+    const plaintext = encodePackHeader(blobs)
+    verifyHeader(parsePackHeader(plaintext), blobs)
+    const header = sealLong(masterKey, plaintext)
     const length = Buffer.alloc(4)
     length.writeUInt32LE(header.length)
     const parts = [...content.end(), header, length]

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { EngineError } from '../error.ts'
 import { type BlobId, hashId, type PackId } from '../format/id.ts'
-import { type MasterKey, SEAL_OVERHEAD, seal, unseal } from '../format/master-key.ts'
+import { type MasterKey, SEAL_OVERHEAD, unseal } from '../format/master-key.ts'
 import { encodePackHeader, type PackedBlob, parsePackHeader } from '../format/pack-header.ts'
 import { MAX_CHUNK } from '../kernels/chunker.ts'
 import type { Kernels, Region } from '../kernels/kernels.ts'
@@ -9,6 +9,7 @@ import { releaseMemory } from '../kernels/release-memory.ts'
 import { createSealer, SEALER_MEMORY } from '../kernels/seals.ts'
 import { compressBound, createFastContext } from '../kernels/zstd-context.ts'
 import { isSame } from './same-blobs.ts'
+import { sealLong } from './seal-long.ts'
 
 /** A pack that is complete, and not stored yet. */
 export interface FinishedPack {
@@ -149,8 +150,8 @@ export class PackAssembler {
     const blobs = this.#blobs
     this.#openAgain(blobs, pack)
     const header = encodePackHeader(blobs)
-    const sealed = seal(key, header)
-    const parsed = parsePackHeader(unseal(key, sealed))
+    const sealed = sealLong(key, header)
+    const parsed = parsePackHeader(header)
     if (parsed.length !== blobs.length || !parsed.every((blob, i) => isSame(blob, blobs[i]!)))
       throw faulty('a pack header')
     const end = this.#size + sealed.length + 4

@@ -1,11 +1,12 @@
 import { EngineError } from '../error.ts'
 import { hashId, type IndexId, type LockId, type SnapshotId } from '../format/id.ts'
-import { seal, unseal } from '../format/master-key.ts'
+import { unseal } from '../format/master-key.ts'
 import { decodeUnpacked, encodeUnpacked } from '../format/unpacked.ts'
 import { pathOf } from '../storage/layout.ts'
 import type { FileName } from '../storage/storage.ts'
 import { isDamage } from './file-problem.ts'
 import type { Repository } from './repository.ts'
+import { sealVerified } from './seal-verified.ts'
 import { writeVerified } from './write-verified.ts'
 
 interface UnpackedIds {
@@ -19,6 +20,8 @@ export type UnpackedType = keyof UnpackedIds
 
 /** From this size on a file is worth loading what opens it faster. */
 const LONG = 256 * 1024
+/** The same for what seals it: JSON of such a length. */
+const LONG_TO_SEAL = 16 * 1024
 
 const HINTS: Readonly<Record<UnpackedType, string | undefined>> = {
   index: 'Run `holdfast check`; `repair index` builds the index again from the packs',
@@ -77,7 +80,8 @@ export async function writeUnpacked<T extends UnpackedType>(
   json: Buffer,
   signal?: AbortSignal,
 ): Promise<UnpackedIds[T]> {
-  const { name, content } = sealUnpacked(repository, type, json)
+  const sealing = json.length < LONG_TO_SEAL ? sealVerified : (await import('./seal-long.ts')).sealLong
+  const { name, content } = sealUnpacked(repository, type, json, sealing)
   await writeVerified(repository.storage, name, content, signal)
   return name.id
 }
@@ -90,10 +94,12 @@ export function sealUnpacked<T extends UnpackedType>(
   repository: Repository,
   type: T,
   json: Buffer,
+  sealing = sealVerified,
 ): { readonly name: FileName & { readonly type: T; readonly id: UnpackedIds[T] }; readonly content: Buffer } {
   const { masterKey, config } = repository
-  const content = seal(masterKey, encodeUnpacked(config.version, json))
-  if (!decodeUnpacked(config.version, unseal(masterKey, content)).equals(json)) {
+  const plaintext = encodeUnpacked(config.version, json)
+  const content = sealing(masterKey, plaintext)
+  if (!decodeUnpacked(config.version, plaintext).equals(json)) {
     throw new EngineError('SELF_CHECK', `Cannot store a file of type ${type}: it does not decode to what was encoded`, {
       hint: 'The memory or processor of this machine is likely faulty: test it before the next backup',
     })
