@@ -65,10 +65,28 @@ test('a checkout runs its source on its own runtime, whatever is on PATH', () =>
   })
   const { status, stdout, stderr } = run(join(root, 'bin/holdfast'), ['a b', '-c'], { PATH: oldNode })
   assert.deepEqual([status, stderr], [0, ''])
-  assert.equal(
+  const [name, quiet, ...rest] = stdout.trimEnd().split(' ')
+  assert.deepEqual([name, quiet], ['own:', '--disable-warning=ExperimentalWarning'])
+  const program = rest.indexOf(`${root}/src/cli/main.ts`)
+  assert.ok(
+    rest.slice(0, program).every((option) => option.startsWith('--')),
     stdout,
-    `own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 --heap-growing-percent=40 ${root}/src/cli/main.ts a b -c\n`,
   )
+  assert.deepEqual(rest.slice(program + 1), ['a', 'b', '-c'])
+})
+
+test('Node.js takes the options for speed and memory; one that does not know them runs without', () => {
+  const root = installation('options', { 'dist/cli/main.js': `console.log(process.execArgv.join(' '))` })
+  assert.match(
+    run(join(root, 'bin/holdfast'), [], { PATH: realNode }).stdout,
+    /heap-growing-percent=40 .*for-turbofan=/,
+  )
+  const later = pathWith(
+    'path-with-later-node',
+    '#!/bin/sh\n[ "$*" = --version ] && echo v30.0.0 && exit\ncase "$*" in *turbofan*) exit 9 ;; esac\necho "$@"\n',
+  )
+  const { status, stdout } = run(join(root, 'bin/holdfast'), [], { PATH: later })
+  assert.deepEqual([status, stdout], [0, `--disable-warning=ExperimentalWarning ${root}/dist/cli/main.js\n`])
 })
 
 test('a checkout without a runtime of its own takes the one on PATH', () => {
