@@ -54,7 +54,7 @@ export class Threads<To, From extends object> implements AsyncDisposable {
   constructor(options: ThreadsOptions<From>) {
     this.#options = options
     const count = options.count ?? availableParallelism()
-    while (this.#workers.length < count && this.#start());
+    while (this.#workers.length < count && this.start());
   }
 
   get count(): number {
@@ -73,7 +73,8 @@ export class Threads<To, From extends object> implements AsyncDisposable {
     await Promise.all(this.#ended)
   }
 
-  #start(): boolean {
+  /** One more. False where the system gives none. */
+  start(): boolean {
     let worker: Worker
     try {
       worker = new Worker(this.#options.program, {
@@ -148,7 +149,6 @@ export function reportFailure(error: unknown): void {
 
 /** In a thread: what its owner set it up with. */
 export function threadSetUp<SetUp>(): SetUp {
-  delete process.env[COMPILE_CACHE] // has been read
   return (workerData as ThreadData).setUp as SetUp
 }
 
@@ -159,6 +159,7 @@ export function isEnding(): boolean {
 
 /** In a thread: handles messages in the order in which they come, until it is told to end. What is thrown ends all threads. */
 export function serve<To>(handle: (message: To) => void | Promise<void>): void {
+  delete process.env[COMPILE_CACHE] // has been read
   let last: Promise<void> = Promise.resolve()
   parentPort!.on('message', (message: To | typeof END) => {
     if (message === END) return parentPort!.close()

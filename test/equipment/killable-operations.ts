@@ -55,8 +55,7 @@ async function backup({ repository, source }: KillableDetails, until = NEVER): P
     await using files = new StorePool({
       repository: indexed,
       writer,
-      program: PROGRAM,
-      workers: 2,
+      threads: { program: PROGRAM, workers: 2 },
       packSize: 400_000,
       signal,
     })

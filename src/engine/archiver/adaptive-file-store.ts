@@ -5,6 +5,11 @@ import type { FileStore } from './file-store.ts'
 const FILES_WITHOUT_THREADS = 64
 const BYTES_WITHOUT_THREADS = 4 * 1024 * 1024
 
+/** Whether so much is stored sooner with threads. */
+export function isWorthThreads({ files, bytes }: { readonly files: number; readonly bytes: number }): boolean {
+  return files > FILES_WITHOUT_THREADS || bytes > BYTES_WITHOUT_THREADS
+}
+
 /**
  * Stores the first few files inline, and starts threads when there turns out to be more. Where the system gives no
  * threads (`SYSTEM`), all is stored inline: that is slower, and else the same.
@@ -29,7 +34,7 @@ export function adaptiveFileStore(inline: FileStore, startPool: () => FileStore)
     store(file) {
       files += 1
       bytes += file.size
-      if (triesThreads && (files > FILES_WITHOUT_THREADS || bytes > BYTES_WITHOUT_THREADS)) start()
+      if (triesThreads && isWorthThreads({ files, bytes })) start()
       const to = pool ?? inline
       to.store(file)
     },

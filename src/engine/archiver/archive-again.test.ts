@@ -347,6 +347,30 @@ function apply(root: string, { kind, place, name, other }: Edit): void {
   }
 }
 
+describe('LookAhead', () => {
+  it('tells how much of what it saw has changed since a moment, and stops where that is enough', async () => {
+    using folder = sampleTree()
+    const lookAhead = await lookedAhead(folder)
+    const files = ['a/x', 'a/y', 'a/deep/z', 'b/ü', 'b/<&>', 'b/"', 'c/one', 'b/hard']
+    const bytes = files.reduce((sum, file) => sum + lstatSync(`${folder.path}/${file}`).size, 0)
+    const now = Date.now() / 1000
+    assert.deepEqual(
+      lookAhead.changedSince(now - 600, () => false),
+      { files: files.length, bytes },
+    )
+    assert.deepEqual(
+      lookAhead.changedSince(Number.NEGATIVE_INFINITY, () => false),
+      { files: files.length, bytes },
+    )
+    assert.deepEqual(
+      lookAhead.changedSince(now + 600, () => false),
+      { files: 0, bytes: 0 },
+    )
+    const some = lookAhead.changedSince(now - 600, (changed) => changed.files >= 2)
+    assert.ok(some.files >= 2 && some.files < files.length, `${some.files} files`)
+  })
+})
+
 describe('reading many trees', () => {
   it('gives what was stored, in whatever order, and of damaged stretches what can be had', async () => {
     const plain = await testRepository()
@@ -375,8 +399,35 @@ describe('reading many trees', () => {
     const damagedReader = new TreeReader(damaged)
     const first = repository.index.packBlobs(packs[0]!)!.toSorted((a, b) => a.offset - b.offset)[0]!
     await assert.rejects(damagedReader.bytes(first.id), { code: 'CORRUPT' })
-    const second = ids.find((id) => id !== first.id)!
-    assert.deepEqual(await damagedReader.bytes(second), trees[ids.indexOf(second)])
+    for (const [n, id] of ids.entries()) {
+      if (id !== first.id) assert.deepEqual(await damagedReader.bytes(id), trees[n])
+    }
+    await assert.rejects(damagedReader.bytes(first.id), { code: 'CORRUPT' })
+  })
+
+  it('reads few trees of a stretch alone, and of many the stretch once', async () => {
+    const plain = await testRepository()
+    const trees = Array.from({ length: 200 }, (_, n) => Buffer.from(`{"nodes":[]}\n${'x'.repeat(n)}`))
+    const { ids } = await storeBlobs(
+      plain,
+      trees.map((tree) => ['tree', tree]),
+    )
+    const read: number[] = []
+    const counting: typeof plain.storage = {
+      ...plain.storage,
+      async read(...args) {
+        const bytes = await plain.storage.read(...args)
+        read.push(bytes.length)
+        return bytes
+      },
+    }
+    const reader = new TreeReader({ ...(await loadIndex(plain)), storage: counting })
+    for (const id of ids.slice(0, 4)) await reader.bytes(id)
+    assert.equal(read.length, 4)
+    assert.ok(Math.max(...read) < 200, `${read}`)
+    for (const id of ids) await reader.bytes(id)
+    assert.equal(read.length, 5)
+    assert.ok(read[4]! > 5000, `${read}`)
   })
 })
 

@@ -1,20 +1,41 @@
 import { extname } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { EngineError } from '../error.ts'
 import { createChunker } from '../kernels/chunker.ts'
 import type { BlobWriter } from '../repository/blob-writer.ts'
 import type { IndexedRepository } from '../repository/repository.ts'
-import { adaptiveFileStore } from './adaptive-file-store.ts'
+import { adaptiveFileStore, isWorthThreads } from './adaptive-file-store.ts'
 import { type ArchiveOptions, type ArchiveResult, archive } from './archive.ts'
 import { inlineFileStore } from './file-store.ts'
 import { StorePool } from './pool/store-pool.ts'
+import { StoreThreads, type StoreThreadsOptions } from './pool/store-threads.ts'
 
 export interface ArchiveIntoOptions extends Omit<ArchiveOptions, 'sink' | 'chunker' | 'files'> {
   /** The program of the threads. With a `veto` it is one that asks that veto; see `store-worker.ts`. */
   readonly program?: URL | undefined
   readonly workers?: number | undefined
+  /** Instead of both: threads that were started ahead; see `startStoreThreads`. They end with the archive. */
+  readonly threads?: StoreThreads | undefined
 }
 
 const PROGRAM = new URL(`./pool/store-worker-main${extname(import.meta.url)}`, import.meta.url)
+
+/**
+ * Starts threads for `archiveInto`, if so much is to be stored that they are worth it: for who has something else to do before. Who
+ * started them disposes of them. Undefined also where the system gives none. `oneLess`: there is as much to compare as to store.
+ */
+export function startStoreThreads(
+  amount: Parameters<typeof isWorthThreads>[0],
+  { oneLess }: Pick<StoreThreadsOptions, 'oneLess'>,
+): StoreThreads | undefined {
+  if (!isWorthThreads(amount)) return undefined
+  try {
+    return new StoreThreads({ program: PROGRAM, oneLess })
+  } catch (error) {
+    if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
+    return undefined
+  }
+}
 
 /** `archive` into a repository, on all processors. Every blob is handed to the writer when this resolves. */
 export async function archiveInto(
@@ -29,12 +50,15 @@ export async function archiveInto(
     await nextTurn()
     signal?.throwIfAborted()
   }
-  await using threads = new AsyncDisposableStack()
+  await using pools = new AsyncDisposableStack()
   let pool: StorePool | undefined
-  const files = adaptiveFileStore(inlineFileStore({ sink: writer, chunker, veto, turn }), () => {
-    pool = threads.use(new StorePool({ repository, writer, program, workers, signal }))
+  const startPool = (threads: StoreThreads | StoreThreadsOptions) => {
+    pool = pools.use(new StorePool({ repository, writer, threads, signal }))
     return pool
-  })
+  }
+  const files = options.threads
+    ? startPool(options.threads)
+    : adaptiveFileStore(inlineFileStore({ sink: writer, chunker, veto, turn }), () => startPool({ program, workers }))
   const result = await archive(targets, { ...options, sink: writer, chunker, files })
   await pool?.finish()
   return result

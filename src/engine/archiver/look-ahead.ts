@@ -20,6 +20,11 @@ interface SeenFolder {
   known?: KnownSubtree | null
 }
 
+interface Changed {
+  readonly files: number
+  readonly bytes: number
+}
+
 /** A folder that is, with all below it, as it was in the snapshot before. */
 export interface KnownSubtree {
   readonly tree: BlobId
@@ -76,6 +81,19 @@ export class LookAhead {
 
   stop(): void {
     this.#isStopped = true
+  }
+
+  /** Files that were seen to have changed since a moment, in seconds since the epoch, and their sizes; no more once it is `enough`. */
+  changedSince(second: number, enough: (changed: Changed) => boolean): Changed {
+    let files = 0
+    let bytes = 0
+    for (const { entries } of this.#folders.values()) {
+      const found = entries.changedSince(second - CLOCK_SECONDS)
+      files += found.files
+      bytes += found.bytes
+      if (enough({ files, bytes })) break
+    }
+    return { files, bytes }
   }
 
   /** What was found in the folder; it is forgotten then. */

@@ -220,6 +220,21 @@ export class FolderEntries {
     return (this.#words[at]! & KNOWN) !== 0 && (this.#words[at + MODE]! & S_IFMT) === S_IFDIR
   }
 
+  /** Files, of those that were looked at, whose stats changed at that second of the clock or after, and their sizes in all. */
+  changedSince(second: number): { readonly files: number; readonly bytes: number } {
+    const words = this.#words
+    let files = 0
+    let bytes = 0
+    for (let at = 0; at < words.length; at += STATS_WORDS) {
+      if ((words[at]! & KNOWN) === 0 || (words[at + MODE]! & S_IFMT) !== S_IFREG) continue
+      // Before 1970 is before anything that is asked for.
+      if (words[at + CTIME + 1]! >= 2 ** 31 || words[at + CTIME + 1]! * 2 ** 32 + words[at + CTIME]! < second) continue
+      files += 1
+      bytes += words[at + SIZE + 1]! * 2 ** 32 + words[at + SIZE]!
+    }
+    return { files, bytes }
+  }
+
   /**
    * SHA-256, as `latin1` text, of all that is seen of the folder and its entries: its path, their names, all of their stats and what
    * their owners are called. Undefined where more is to be said of one of them: it has extended attributes, or nobody knows; it is

@@ -3,8 +3,9 @@ import { hostname } from 'node:os'
 import { posix } from 'node:path'
 import { createExclusion } from '../../application/config/exclude.ts'
 import type { Finding } from '../../application/finding.ts'
+import { isWorthThreads } from '../../engine/archiver/adaptive-file-store.ts'
 import { type ArchiveProblem, archive } from '../../engine/archiver/archive.ts'
-import { type ArchiveIntoOptions, archiveInto } from '../../engine/archiver/archive-into.ts'
+import { type ArchiveIntoOptions, archiveInto, startStoreThreads } from '../../engine/archiver/archive-into.ts'
 import { discardingSink } from '../../engine/archiver/blob-sink.ts'
 import { KnownFolders, type KnownFoldersKey, parseKnownFolders } from '../../engine/archiver/known-folders.ts'
 import { LookAhead } from '../../engine/archiver/look-ahead.ts'
@@ -114,6 +115,11 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
   const host = options.host ?? hostname()
   const paths = options.paths.map((path) => posix.resolve(path))
   const parent = await parentOf(plain, { ...options, time, host, paths })
+  // Before anything else: while they start, there is no other work for their processors.
+  const since = parent === undefined ? Number.NEGATIVE_INFINITY : Number(parent.snapshot.time.ns / 1_000_000_000n)
+  await using threads = options.dryRun
+    ? undefined
+    : startStoreThreads(lookAhead.changedSince(since, isWorthThreads), { oneLess: parent !== undefined })
   const repository = await loadIndex(plain, signal)
   await using writer = options.dryRun ? undefined : new BlobWriter(repository, { signal })
   const sink = writer ?? discardingSink(repository.index)
@@ -139,6 +145,7 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     select,
     lookAhead,
     folders: cache && { known, noted },
+    threads,
     signal,
     onProblem: (problem) => find(findingOf(problem)),
     onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),

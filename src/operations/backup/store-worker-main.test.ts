@@ -20,7 +20,7 @@ it('threads keep out what appeared after the survey: secrets and databases', asy
   const repository = await loadIndex(await testRepository())
   await using writer = new BlobWriter(repository)
   const program = new URL('./store-worker-main.ts', import.meta.url)
-  await using pool = new StorePool({ repository, writer, program, workers: 1 })
+  await using pool = new StorePool({ repository, writer, threads: { program, workers: 1 } })
   const kinds: string[] = []
   for (const name of Object.keys(files)) {
     const { kind } = await new Promise<StoredFile>((whenStored, whenFailed) => {

@@ -173,6 +173,8 @@ export function decodeResults({ ids, numbers, states, others }: EncodedResults):
 }
 
 export type ToWorker =
+  /** The first one: threads may have been started before the key was known. */
+  | { readonly kind: 'set up'; readonly setUp: WorkerSetUp }
   | { readonly kind: 'store'; readonly job: number; readonly files: EncodedJobs }
   | { readonly kind: 'finish' }
 

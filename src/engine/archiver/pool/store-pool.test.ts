@@ -12,6 +12,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { describe, it } from 'node:test'
 import { randomBytes } from '../../../../test/equipment/random-bytes.ts'
 import { withoutRestic } from '../../../../test/equipment/restic.ts'
@@ -34,9 +35,10 @@ import { localStorage } from '../../storage/local.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { adaptiveFileStore } from '../adaptive-file-store.ts'
 import { type ArchiveProblem, type ArchiveResult, archive } from '../archive.ts'
-import { type ArchiveIntoOptions, archiveInto } from '../archive-into.ts'
+import { type ArchiveIntoOptions, archiveInto, startStoreThreads } from '../archive-into.ts'
 import { contentOf, type FileStore, type StoredFile } from '../file-store.ts'
 import { StorePool } from './store-pool.ts'
+import { StoreThreads } from './store-threads.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -100,7 +102,6 @@ async function store(
   return { repository: await loadIndex(repository), result, problems }
 }
 
-/** Of the folder itself: those above it belong to everybody, and change. */
 /** Makes a snapshot of what was stored. */
 async function publish({ repository, result }: Stored): Promise<void> {
   await using writer = new BlobWriter(repository)
@@ -121,6 +122,7 @@ function forwarded(storage: Storage): Storage {
   }
 }
 
+/** Of the folder itself: those above it belong to everybody, and change. */
 function treeOf({ result }: Stored): string {
   return result.targets[0]!.node!.subtree!
 }
@@ -141,8 +143,13 @@ async function withPool(
 ): Promise<void> {
   const repository = await loadIndex(options.storage ?? (await testRepository()))
   await using writer = new BlobWriter(repository)
-  await using pool = new StorePool({ repository, writer, program: PROGRAM, workers: 2, ...options })
+  const { program = PROGRAM, workers = 2, signal, packSize } = options
+  await using pool = new StorePool({ repository, writer, threads: { program, workers }, signal, packSize })
   await use(pool, writer)
+}
+
+function keepBusy(milliseconds: number): void {
+  for (const end = performance.now() + milliseconds; performance.now() < end; );
 }
 
 function contentSize(stored: StoredFile): number {
@@ -360,6 +367,48 @@ describe('StorePool', () => {
       assert.equal((await storeIn(pool, secret, 9, false)).kind, 'stored')
     })
     assert.ok(readdirSync('/proc/self/fd').length <= before + 1, 'a descriptor was left open')
+  })
+
+  it('stores the same with threads that were started before there was a repository', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    makeTree(root)
+    const inline = await store(await testRepository(), root, 'inline')
+    for (const oneLess of [false, true]) {
+      await using threads = startStoreThreads({ files: 1, bytes: 2 ** 32 }, { oneLess })
+      assert.equal(threads?.count, oneLess ? Math.max(1, availableParallelism() - 1) : availableParallelism())
+      assert.equal(treeOf(await store(await testRepository(), root, 2, { threads })), treeOf(inline))
+    }
+    assert.equal(startStoreThreads({ files: 64, bytes: 4 * MIB }, {}), undefined, 'they are not worth it')
+  })
+
+  it('fails as soon as it is made when its threads have failed by then', async () => {
+    using folder = temporaryFolder()
+    writeFileSync(`${folder.path}/file`, 'content')
+    await using threads = new StoreThreads({ program: fixture('absent-program'), workers: 1 })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const repository = await loadIndex(await testRepository())
+    await using writer = new BlobWriter(repository)
+    await using pool = new StorePool({ repository, writer, threads })
+    await assert.rejects(storeIn(pool, Buffer.from(`${folder.path}/file`), 7, true), { code: 'SYSTEM' })
+  })
+
+  it('takes the thread that was left out as soon as this one has a processor to spare, and work waits', async () => {
+    using folder = temporaryFolder()
+    const path = Buffer.from(`${folder.path}/file`)
+    writeFileSync(path, Buffer.alloc(5 * MIB))
+    const repository = await loadIndex(await testRepository())
+    const threadsThatStored = async (isBusy: boolean): Promise<number> => {
+      await using writer = new BlobWriter(repository)
+      const threads = { program: fixture('slow-program'), workers: 2, oneLess: true }
+      await using pool = new StorePool({ repository, writer, threads })
+      const busy = isBusy && setInterval(() => keepBusy(20), 22)
+      const stored = await Promise.all(Array.from({ length: 40 }, () => storeIn(pool, path, 5 * MIB, true)))
+      if (busy) clearInterval(busy)
+      return new Set(stored.map((one) => one.kind === 'vetoed' && one.reason)).size
+    }
+    assert.equal(await threadsThatStored(true), 1)
+    assert.equal(await threadsThatStored(false), 2)
   })
 
   for (const nth of [1, 2, 3, 4]) {

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs'
+import type { EventLoopUtilization } from 'node:perf_hooks'
 import { EngineError } from '../../error.ts'
 import type { PackId } from '../../format/id.ts'
 import { parsePackHeader } from '../../format/pack-header.ts'
@@ -8,7 +9,6 @@ import { EntryStats } from '../../os/entry-stats.ts'
 import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
 import { PackPlaces } from '../../repository/pack-assembler.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
-import { Threads } from '../../threads.ts'
 import { type FileStore, type FileToStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
@@ -19,15 +19,22 @@ import {
   type FileResult,
   type FromWorker,
   INPUT,
-  type ToWorker,
   type WorkerSetUp,
 } from './protocol.ts'
+import { StoreThreads, type StoreThreadsOptions } from './store-threads.ts'
 
 /** A job is closed at either: enough work to be worth a message, little enough to spread over threads. */
 const BATCH_FILES = 128
 const BATCH_BYTES = 4 * 1024 * 1024
 /** Jobs that a worker has at a time: one to do, one so that it never waits. */
 const JOBS_PER_WORKER = 2
+
+/** How long it is watched whether one more thread is worth it, which takes a tenth of a second to start. */
+const GROW_MILLISECONDS = 100
+/** It is, when what waits would keep those that there are busy for so long. */
+const GROW_FOR_MILLISECONDS = 400
+/** A thread whose event loop is busy for more of the time has no processor to spare. */
+const BUSY = 0.5
 
 /** New blobs that the table of digests is made for; it grows beyond, but not beyond the limit: see `blob-table.ts`. */
 const EXPECTED_NEW_BLOBS = 16 * 1024
@@ -36,10 +43,8 @@ const MOST_NEW_BLOBS = 2 ** 24
 export interface StorePoolOptions {
   readonly repository: IndexedRepository
   readonly writer: BlobWriter
-  /** The worker's program; see `store-worker.ts`. */
-  readonly program: URL
-  /** Threads; by default one for each processor. */
-  readonly workers?: number | undefined
+  /** Those to use, which end with the pool; or what to start some with. */
+  readonly threads: StoreThreads | StoreThreadsOptions
   readonly packSize?: number | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -102,8 +107,9 @@ interface Thread {
 export class StorePool implements FileStore, AsyncDisposable {
   readonly isConcurrent = true
   readonly #options: StorePoolOptions
-  readonly #running: Threads<ToWorker, FromWorker>
+  readonly #running: StoreThreads
   readonly #threads: Thread[] = []
+  readonly #common: Omit<WorkerSetUp, 'places'>
   /** Not handed out yet; continued files come first, for somebody holds their pieces already. */
   readonly #queue: Piece[] = []
   #queuedBytes = 0
@@ -116,6 +122,7 @@ export class StorePool implements FileStore, AsyncDisposable {
   readonly #descriptors = new Set<number>()
   #whenFinished: (() => void) | undefined
   #flushing = false
+  #pace = startPace()
   readonly #onAbort = () => this.#fail(this.#options.signal!.reason)
 
   /** `SYSTEM` when the system does not let a single thread start. */
@@ -126,27 +133,20 @@ export class StorePool implements FileStore, AsyncDisposable {
     const table = createBlobTable(2 * blobCount + EXPECTED_NEW_BLOBS, 2 * blobCount + MOST_NEW_BLOBS)
     repository.index.forEachId('data', (ids, offset) => table.claim(ids, offset))
     writer.forEachPending('data', (id) => table.claim(Buffer.from(id, 'hex')))
-    const common: Omit<WorkerSetUp, 'places'> = {
+    const { threads } = options
+    this.#running = threads instanceof StoreThreads ? threads : new StoreThreads(threads)
+    this.#common = {
       key: repository.masterKey,
       version: repository.config.version,
       polynomial: repository.config.polynomial,
       packSize: options.packSize ?? DEFAULT_PACK_SIZE,
       table: table.buffer,
     }
-    const places: PackPlaces[] = []
-    this.#running = new Threads({
-      program: options.program,
-      setUp: (thread): WorkerSetUp => {
-        places[thread] = new PackPlaces()
-        return { ...common, places: places[thread].buffer }
-      },
-      count: options.workers,
+    while (this.#threads.length < this.#running.count) this.#setUpNext()
+    this.#running.answerTo({
       onMessage: (thread, message) => this.#receive(this.#threads[thread]!, message),
       onFailure: (error) => this.#fail(error),
     })
-    for (let number = 0; number < this.#running.count; number++) {
-      this.#threads.push({ number, jobs: new Map(), places: places[number]!, memory: undefined, finished: false })
-    }
     signal?.addEventListener('abort', this.#onAbort)
     if (signal?.aborted) this.#onAbort()
   }
@@ -185,6 +185,13 @@ export class StorePool implements FileStore, AsyncDisposable {
     await Promise.all(this.#packs)
   }
 
+  #setUpNext(): void {
+    const number = this.#threads.length
+    const places = new PackPlaces()
+    this.#threads.push({ number, jobs: new Map(), places, memory: undefined, finished: false })
+    this.#running.post(number, { kind: 'set up', setUp: { ...this.#common, places: places.buffer } })
+  }
+
   #receive(thread: Thread, message: FromWorker): void {
     if (this.#failure) return
     switch (message.kind) {
@@ -198,7 +205,11 @@ export class StorePool implements FileStore, AsyncDisposable {
         const pieces = thread.jobs.get(message.job)!
         thread.jobs.delete(message.job)
         const results = decodeResults(message.results)
-        for (let i = 0; i < results.length; i++) this.#complete(pieces[i]!, results[i]!)
+        for (let i = 0; i < results.length; i++) {
+          const result = results[i]!
+          if (result.kind === 'stored') this.#pace.bytes += result.bytes
+          this.#complete(pieces[i]!, result)
+        }
         this.#handOut()
         return
       }
@@ -263,7 +274,10 @@ export class StorePool implements FileStore, AsyncDisposable {
   #handOut(): void {
     while (this.#queue.length > 0) {
       const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least))
-      if (thread.jobs.size >= JOBS_PER_WORKER) return
+      if (thread.jobs.size >= JOBS_PER_WORKER) {
+        if (!this.#grow()) return
+        continue
+      }
       if (thread.jobs.size > 0 && !this.#flushing && !this.#isBatchFull()) {
         // Whoever stores files one after the other gets them batched; whoever waits for one gets it at once.
         this.#flushing = true
@@ -275,6 +289,20 @@ export class StorePool implements FileStore, AsyncDisposable {
       }
       this.#send(thread, this.#takeBatch())
     }
+  }
+
+  /** Another thread, where one more has enough to do and a processor to do it on: this thread's own, once that has little to do. */
+  #grow(): boolean {
+    if (this.#threads.length >= this.#running.most) return false
+    const now = performance.now()
+    const elapsed = now - this.#pace.since
+    if (elapsed < GROW_MILLISECONDS || (this.#pace.bytes === 0 && elapsed < GROW_FOR_MILLISECONDS)) return false
+    const { utilization } = performance.eventLoopUtilization(this.#pace.loop)
+    const isWorthIt = this.#queuedBytes * elapsed > GROW_FOR_MILLISECONDS * this.#pace.bytes
+    this.#pace = startPace()
+    if (utilization > BUSY || !isWorthIt || !this.#running.start()) return false
+    this.#setUpNext()
+    return true
   }
 
   #isBatchFull(): boolean {
@@ -324,6 +352,17 @@ export class StorePool implements FileStore, AsyncDisposable {
     for (const { file } of pending) file.whenFailed(error)
     this.#whenFinished?.()
   }
+}
+
+/** What came of some time: bytes that were stored, and how busy the event loop was. */
+interface Pace {
+  readonly since: number
+  readonly loop: EventLoopUtilization
+  bytes: number
+}
+
+function startPace(): Pace {
+  return { since: performance.now(), loop: performance.eventLoopUtilization(), bytes: 0 }
 }
 
 function asStored(result: FileResult): StoredFile {

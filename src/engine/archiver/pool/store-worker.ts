@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads'
 import { selfTest } from '../../kernels/self-test.ts'
-import { isEnding, reportFailure, serve, threadSetUp } from '../../threads.ts'
+import { isEnding, reportFailure, serve } from '../../threads.ts'
 import type { Veto } from '../file-store.ts'
 import { FileStorer } from './file-storer.ts'
 import {
@@ -23,25 +23,31 @@ export function runStoreWorker(veto?: Veto): void {
   let file = -1
   let storer: FileStorer
   const handle = async (message: ToWorker): Promise<void> => {
-    if (message.kind === 'finish') {
-      storer.finish()
-      send({ kind: 'finished' })
-      return
+    switch (message.kind) {
+      case 'set up':
+        storer = createStorer(message.setUp)
+        send({ kind: 'ready', memory: storer.memory })
+        return
+      case 'finish':
+        storer.finish()
+        send({ kind: 'finished' })
+        return
+      case 'store': {
+        job = message.job
+        const files = decodeJobs(message.files)
+        const results: FileResult[] = []
+        for (file = 0; file < files.length; file++) {
+          if (isEnding()) return
+          const result = storer.store(files[file]!)
+          results.push(result instanceof Promise ? await result : result)
+        }
+        send({ kind: 'done', job, results: encodeResults(results) })
+      }
     }
-    job = message.job
-    const files = decodeJobs(message.files)
-    const results: FileResult[] = []
-    for (file = 0; file < files.length; file++) {
-      if (isEnding()) return
-      const result = storer.store(files[file]!)
-      results.push(result instanceof Promise ? await result : result)
-    }
-    send({ kind: 'done', job, results: encodeResults(results) })
   }
-  try {
-    selfTest()
-    storer = new FileStorer({
-      ...threadSetUp<WorkerSetUp>(),
+  const createStorer = (setUp: WorkerSetUp) =>
+    new FileStorer({
+      ...setUp,
       veto,
       // A copy of the header: it may be part of a pool, which would be cloned with it.
       onPack: ({ id, bytes, header, place }) =>
@@ -55,10 +61,11 @@ export function runStoreWorker(veto?: Veto): void {
         }),
       onContinue: (next, limit, state) => send({ kind: 'continue', job, file, next, limit, state: state.toWords() }),
     })
+  try {
+    selfTest()
   } catch (error) {
     reportFailure(error)
     return
   }
   serve(handle)
-  send({ kind: 'ready', memory: storer.memory })
 }
