@@ -387,6 +387,11 @@ for (const implementation of IMPLEMENTATIONS) {
       () => kernels.zeroEnd(offset, last + 1),
       () => kernels.zeroBlock(0, last, 16),
       () => kernels.zeroBlock(offset, last, 0),
+      () => kernels.scanIndex(offset - 1, last, true, { to: offset, blobs: 1, packsTo: offset + 64, packs: 1 }),
+      () => kernels.scanIndex(offset + 1, offset, true, { to: offset, blobs: 1, packsTo: offset + 64, packs: 1 }),
+      () => kernels.scanIndex(offset, last, true, { to: last - 44, blobs: 1, packsTo: offset + 64, packs: 1 }),
+      () => kernels.scanIndex(offset, last, true, { to: offset, blobs: -1, packsTo: offset + 64, packs: 1 }),
+      () => kernels.scanIndex(offset, last, true, { to: offset, blobs: 1, packsTo: last - 39, packs: 1 }),
       () => kernels.region('more', 1),
       () => kernels.checkPlace(offset, 4097),
     ]

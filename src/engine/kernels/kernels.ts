@@ -57,7 +57,29 @@ export interface Kernels {
   zeroEnd(offset: number, end: number): number
   /** The first of the blocks of `size` bytes, counted from `offset`, that is all zeros, or `end`. The last one may be shorter. */
   zeroBlock(offset: number, end: number, size: number): number
+
+  /**
+   * Reads the JSON of an index file from `offset` to `end` to columns of `blobs` rows at `to`: 32 bytes of ID, 4 of offset, of
+   * length and of plaintext length, and 1 of kind (1 for trees, and 2 for compressed blobs, which there are only if
+   * `canCompress`). At `packsTo` is then the number of packs, and of each of them 32 bytes of ID and the number of its first
+   * blob, in 4 bytes. Returns the number of blobs, or -1 for JSON that is written in another way than always, has too many
+   * blobs or packs, or when this is plain TypeScript: it is for another parser.
+   */
+  scanIndex(offset: number, end: number, canCompress: boolean, rooms: IndexRooms): number
 }
+
+/** Where the columns of an index file go. `Kernels.scanIndex` says how they are laid out. */
+export interface IndexRooms {
+  readonly to: number
+  readonly blobs: number
+  readonly packsTo: number
+  readonly packs: number
+}
+
+/** What `Kernels.scanIndex` writes of a blob and of a pack, and before the packs. */
+export const INDEX_BLOB_BYTES = 32 + 3 * 4 + 1
+export const INDEX_PACK_BYTES = 32 + 4
+export const INDEX_PACKS_HEAD = 4
 
 export interface KernelsOptions {
   /** What the regions may take together, at most 1 GiB. Memory that nobody writes to costs nothing. */
@@ -82,6 +104,15 @@ interface Exports {
   xor(target: number, source: number, length: number): void
   zeroEnd(from: number, end: number): number
   zeroBlock(from: number, end: number, size: number): number
+  scanIndex(
+    from: number,
+    end: number,
+    canCompress: number,
+    to: number,
+    blobs: number,
+    packsTo: number,
+    packs: number,
+  ): number
 }
 
 // What is used of it here. The types of Node leave it to those of browsers.
@@ -99,7 +130,7 @@ const PAGE = 65536
 /** Below are the tables of the kernels, which no caller may touch. */
 const REGIONS_START = PAGE
 const REGION_ALIGNMENT = 4096
-/** The chunker searches in blocks of this many bytes, also where the bytes that count end earlier. */
+/** The chunker searches in blocks of this many bytes, also where the bytes that count end earlier; the others read less far. */
 const SEARCH_BLOCK = 16 * 1088
 const MAX_MEMORY = 2 ** 30
 
@@ -252,6 +283,12 @@ function wasmLoops(exports: Exports, memory: Buffer, inside: Inside): Loops {
       checkBlockSize(size)
       return exports.zeroBlock(offset, end, size)
     },
+    scanIndex(offset, end, canCompress, { to, blobs, packsTo, packs }) {
+      inside(offset, end - offset)
+      inside(to, INDEX_BLOB_BYTES * blobs)
+      inside(packsTo, INDEX_PACKS_HEAD + INDEX_PACK_BYTES * packs)
+      return exports.scanIndex(offset, end, canCompress ? 1 : 0, to, blobs, packsTo, packs)
+    },
   }
 }
 
@@ -327,6 +364,12 @@ function plainLoops(memory: Buffer, inside: Inside): Loops {
         if (zeroEnd(at, next) === next) return at
       }
       return end
+    },
+    scanIndex(offset, end, _canCompress, { to, blobs, packsTo, packs }) {
+      inside(offset, end - offset)
+      inside(to, INDEX_BLOB_BYTES * blobs)
+      inside(packsTo, INDEX_PACKS_HEAD + INDEX_PACK_BYTES * packs)
+      return -1
     },
   }
 }

@@ -43,6 +43,14 @@ const RFC_VECTORS: readonly (readonly [key: string, message: string, mac: string
   [`02${'00'.repeat(31)}`, `fd${'ff'.repeat(15)}`, `fa${'ff'.repeat(15)}`],
 ]
 
+/** An index file of one pack with a tree and a file's blob, and the columns that it is scanned to. */
+const INDEX_ID = '0123456789abcdef'.repeat(4)
+const INDEX_FILE = `{"packs":[{"id":"${INDEX_ID}","blobs":[\
+{"id":"${INDEX_ID}","type":"tree","offset":0,"length":4294967295,"uncompressed_length":5},\
+{"id":"${INDEX_ID}","type":"data","offset":67305985,"length":32}]}]}
+`
+const INDEX_COLUMNS = Buffer.from(`${INDEX_ID.repeat(2)}0000000001020304ffffffff2000000005000000000000000300`, 'hex')
+
 const SCRATCH = 16 * 1024
 
 /**
@@ -146,6 +154,22 @@ export function selfTest(options: Omit<KernelsOptions, 'memoryBytes'> = {}): Sel
       kernels.zeroBlock(scratch + 300, scratch + 400, 200) === scratch + 400 &&
       kernels.zeroBlock(scratch + 334, scratch + 400, 200) === scratch + 334
     )
+  })
+
+  // Plain, it is left to the parsers.
+  test('index scan', () => {
+    const json = Buffer.from(INDEX_FILE)
+    const rooms = { to: scratch + 1024, blobs: 2, packsTo: scratch + 2048, packs: 1 }
+    const count = (): number => kernels.scanIndex(scratch, scratch + json.length, true, rooms)
+    write(scratch, json)
+    if (kernels.implementation === 'plain') return count() === -1
+    if (count() !== 2 || !holds(rooms.to, INDEX_COLUMNS)) return false
+    return json.every((byte, i) => {
+      memory[scratch + i] = 0x67 // neither a digit nor in its place
+      const isRefused = byte === 0x67 || count() === -1
+      memory[scratch + i] = byte
+      return isRefused
+    })
   })
 
   test('sealing', () => {
