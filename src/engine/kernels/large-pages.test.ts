@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { PUBLIC_ONLY } from '../process-library.ts'
 import { createKernels } from './kernels.ts'
-import { giveBackPages } from './large-pages.ts'
+import { giveBackPages, lengthForLargePages } from './large-pages.ts'
 
 /** Mappings of this process that are marked for large pages (proc(5): `hg`), and are as large as that. */
 function marked(bytes: number): number {
@@ -59,4 +59,13 @@ test('pages of memory are given back, those that lie within alone, and can be wr
     delete process.env[PUBLIC_ONLY]
   }
   assert.ok(memory.subarray(start, start + length).every((byte) => byte === 0x5a))
+})
+
+test('memory that is allocated for large pages is large enough, and is a whole number of them with what the C library adds', () => {
+  for (const length of [0, 1, 1000, MIB - 1, MIB, 2 * MIB - 64, 2 * MIB - 63, 2 * MIB, 7 * MIB + 5]) {
+    const room = lengthForLargePages(length)
+    assert.ok(room >= length && room < length + 2 * MIB, `${room} for ${length}`)
+    assert.equal((room + 64) % (2 * MIB) === 0, length >= MIB)
+  }
+  assert.equal(lengthForLargePages(1000), 1000)
 })

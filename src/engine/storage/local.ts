@@ -3,6 +3,7 @@ import { chmod, mkdir, open, readdir, rm, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { EngineError, type EngineErrorCode } from '../error.ts'
 import { isId } from '../format/id.ts'
+import { lengthForLargePages } from '../kernels/large-pages.ts'
 import { codeOfErrno, errnoOf } from '../os/errno.ts'
 import { synchronizeFolder, writeFileDurably } from '../os/write-file-durably.ts'
 import { resolveRange, truncated } from './byte-range.ts'
@@ -187,7 +188,9 @@ function storageIn(location: string): Storage {
         if (!stats.isFile()) throw new Error('found something else than a regular file')
         const { offset, length } = resolveRange(name, range, stats.size, location)
 
-        const buffer = Buffer.allocUnsafeSlow(length)
+        // A whole file is used at once, part of a pack may be one of many.
+        const room = range === undefined ? lengthForLargePages(length) : length
+        const buffer = Buffer.allocUnsafeSlow(room).subarray(0, length)
         for (let done = 0; done < length; ) {
           signal?.throwIfAborted()
           const { bytesRead } = await handle.read(buffer, done, Math.min(length - done, READ_BLOCK), offset + done)
