@@ -5,6 +5,7 @@ import { zstdCompressSync } from 'node:zlib'
 import { EngineError } from '../../src/engine/error.ts'
 import { type BlobId, hashId, isId, type PackId, parseId, type SnapshotId } from '../../src/engine/format/id.ts'
 import { encodeIndexFile, parseIndexFile } from '../../src/engine/format/index-file.ts'
+import { IndexScanner } from '../../src/engine/format/index-scanner.ts'
 import { parseJson } from '../../src/engine/format/json.ts'
 import { elementSpans, memberSpan, type Span } from '../../src/engine/format/json-spans.ts'
 import { createKeyFile, deriveKey, openKeyFile, parseKeyFile } from '../../src/engine/format/key-file.ts'
@@ -139,6 +140,8 @@ const macs = implementations.map((implementation) => {
   const kernels = createKernels({ memoryBytes: SEALED_ROOM, implementation })
   return { kernels, room: kernels.region('fuzz', SEALED_ROOM - 8 * KIB) }
 })
+
+const indexScanners = [new IndexScanner('relaxed-simd'), new IndexScanner('simd')]
 
 const reusedZstd = createZstdContext()
 const MAX_CONTENT = 64 * KIB
@@ -309,6 +312,11 @@ export const engineTargets: readonly FuzzTarget[] = [
       ] as const) {
         const columns = scanIndexFile(input, version)
         if (columns) assertSame(`an index of version ${version} in columns`, columnsToPacks(columns), plain.value)
+        for (const scanner of indexScanners) {
+          const scanned = scanner.scan(version === 1 ? input : encodeUnpacked(version, input), version)
+          const packs = scanned && columnsToPacks(scanned)
+          assertSame(`an index of version ${version} by the kernels`, packs, columns && columnsToPacks(columns))
+        }
       }
       if (packs.value === undefined) throw packs.error
       const again = encodeIndexFile(packs.value)

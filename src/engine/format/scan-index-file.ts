@@ -8,21 +8,25 @@ export interface IndexColumns {
   readonly count: number
   /** 32 bytes each. */
   readonly ids: Buffer
-  /** 1 for trees. */
-  readonly trees: Uint8Array
+  /** `TREE` and `COMPRESSED`, added. */
+  readonly kinds: Uint8Array
   readonly offsets: Uint32Array
   readonly lengths: Uint32Array
   /** 0 for blobs that are stored as they are. */
   readonly plainLengths: Uint32Array
 }
 
+/** Kinds of blobs. */
+export const TREE = 1
+export const COMPRESSED = 2
+
 const bytesOf = (text: string): Uint8Array => Buffer.from(text, 'latin1')
 const OPENING = bytesOf('{"packs":[')
 const CLOSING = bytesOf(']}\n')
 const PACK = bytesOf('{"id":"')
 const BLOBS = bytesOf('","blobs":[')
-const DATA = bytesOf('","type":"data","offset":')
-const TREE = bytesOf('","type":"tree","offset":')
+const OF_DATA = bytesOf('","type":"data","offset":')
+const OF_TREE = bytesOf('","type":"tree","offset":')
 const LENGTH = bytesOf(',"length":')
 const PLAIN_LENGTH = bytesOf(',"uncompressed_length":')
 const PACK_CLOSING = bytesOf(']}')
@@ -31,7 +35,9 @@ const BRACE = 0x7d
 const ZERO = 0x30
 const NONE = -1
 /** No blob is written in fewer bytes. */
-const SHORTEST_BLOB = 110
+export const SHORTEST_BLOB = 110
+/** And no pack. */
+export const SHORTEST_PACK = 84
 
 const DIGIT_VALUES = new Int8Array(256).fill(NONE)
 for (let value = 0; value < 16; value++) DIGIT_VALUES[value.toString(16).charCodeAt(0)] = value
@@ -44,7 +50,7 @@ export function scanIndexFile(bytes: Buffer, version: 1 | 2): IndexColumns | und
   const capacity = Math.ceil(bytes.length / SHORTEST_BLOB)
   const packs: { id: PackId; start: number }[] = []
   const ids = Buffer.allocUnsafeSlow(32 * capacity)
-  const trees = new Uint8Array(capacity)
+  const kinds = new Uint8Array(capacity)
   const offsets = new Uint32Array(capacity)
   const lengths = new Uint32Array(capacity)
   const plainLengths = new Uint32Array(capacity)
@@ -77,8 +83,9 @@ export function scanIndexFile(bytes: Buffer, version: 1 | 2): IndexColumns | und
   }
   const blob = (): boolean => {
     if (count === capacity || !literal(PACK) || !id(ids, 32 * count)) return false
-    if (literal(TREE)) trees[count] = 1
-    else if (!literal(DATA)) return false
+    let kind = 0
+    if (literal(OF_TREE)) kind = TREE
+    else if (!literal(OF_DATA)) return false
     const offset = number()
     if (offset < 0 || !literal(LENGTH)) return false
     const length = number()
@@ -87,8 +94,10 @@ export function scanIndexFile(bytes: Buffer, version: 1 | 2): IndexColumns | und
       const plain = number()
       if (plain < 0 || (plain > 0 && version === 1)) return false
       plainLengths[count] = plain
+      if (plain > 0) kind += COMPRESSED
     }
     if (bytes[at++] !== BRACE) return false
+    kinds[count] = kind
     offsets[count] = offset
     lengths[count] = length
     count++
@@ -114,7 +123,7 @@ export function scanIndexFile(bytes: Buffer, version: 1 | 2): IndexColumns | und
       if (bytes[at++] !== COMMA) return undefined
     }
   }
-  return at === bytes.length ? { packs, count, ids, trees, offsets, lengths, plainLengths } : undefined
+  return at === bytes.length ? { packs, count, ids, kinds, offsets, lengths, plainLengths } : undefined
 }
 
 /** What the columns say, as `parseIndexFile` would. */
@@ -126,9 +135,9 @@ export function columnsToPacks(columns: IndexColumns): { id: PackId; blobs: Pack
   })
 }
 
-function blobOf({ ids, trees, offsets, lengths, plainLengths }: IndexColumns, entry: number): PackedBlob {
+function blobOf({ ids, kinds, offsets, lengths, plainLengths }: IndexColumns, entry: number): PackedBlob {
   return {
-    type: trees[entry] === 1 ? 'tree' : 'data',
+    type: kinds[entry]! & TREE ? 'tree' : 'data',
     id: ids.toString('hex', 32 * entry, 32 * entry + 32) as BlobId,
     offset: offsets[entry]!,
     length: lengths[entry]!,

@@ -7,6 +7,7 @@ import { decompress } from '../format/zstd.ts'
 import { createKernels } from './kernels.ts'
 import {
   compressBound,
+  contentLength,
   createFastContext,
   createZstdContext,
   FAST,
@@ -345,5 +346,13 @@ test('after any failure the context is closed and a new one takes its place', ()
       assert.ok(context.decompress(frame, back) && back.equals(content))
       assert.deepEqual({ made: made.length, closed }, { made: before.made + 1, closed: before.closed + 1 })
     }
+  }
+})
+
+test('how much content is claimed is said of one whole frame alone', () => {
+  const frame = zstdCompressSync(Buffer.alloc(70_000), { pledgedSrcSize: 70_000 })
+  assert.equal(contentLength(frame), 70_000)
+  for (const other of [frame.subarray(0, -1), Buffer.concat([frame, frame]), frame.subarray(1), Buffer.alloc(0)]) {
+    assert.equal(contentLength(other), undefined)
   }
 })

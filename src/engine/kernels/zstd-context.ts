@@ -232,32 +232,36 @@ function publicContext(params: Record<number, number>): ZstdContext {
   }
 }
 
+/** Whether `contentLength` says so much. */
+function isWholeFrame(bytes: Uint8Array, length: number): boolean {
+  return contentLength(bytes) === length
+}
+
 /**
- * Whether headers say that this is one frame (RFC 8878 section 3.1.1) from the first byte to the last, without a
- * dictionary and with so many bytes of content.
+ * How much content headers claim of one frame (RFC 8878 section 3.1.1) from the first byte to the last, without a dictionary.
+ * Undefined for anything else, which `ZstdContext.decompress` leaves to another decoder.
  */
-function isWholeFrame(bytes: Uint8Array, contentLength: number): boolean {
+export function contentLength(bytes: Uint8Array): number | undefined {
   const { length } = bytes
-  if (length < 6 || bytes[0] !== 0x28 || bytes[1] !== 0xb5 || bytes[2] !== 0x2f || bytes[3] !== 0xfd) return false
+  if (length < 6 || bytes[0] !== 0x28 || bytes[1] !== 0xb5 || bytes[2] !== 0x2f || bytes[3] !== 0xfd) return undefined
   const descriptor = bytes[4]!
   const singleSegment = (descriptor & 0x20) !== 0
-  if ((descriptor & 0x0b) !== 0) return false // the reserved bit, or the ID of a dictionary
+  if ((descriptor & 0x0b) !== 0) return undefined // the reserved bit, or the ID of a dictionary
   let at = singleSegment ? 5 : 6
   const sizeBytes = [singleSegment ? 1 : 0, 2, 4, 8][descriptor >>> 6]!
-  if (sizeBytes === 0) return false
+  if (sizeBytes === 0) return undefined
   let claimed = sizeBytes === 2 ? 256 : 0
   for (let i = 0; i < sizeBytes; i++) claimed += (bytes[at + i] ?? 0) * 256 ** i
-  if (claimed !== contentLength) return false
   at += sizeBytes
   for (let last = false; !last; ) {
-    if (at + 3 > length) return false
+    if (at + 3 > length) return undefined
     const header = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16)
     const isRunLength = ((header >>> 1) & 3) === 1
     at += 3 + (isRunLength ? 1 : header >>> 3)
     last = (header & 1) !== 0
   }
   if ((descriptor & 0x04) !== 0) at += 4
-  return at === length
+  return at === length ? claimed : undefined
 }
 
 /** Tries out a context that rests on what is not documented. It is usable after its errors, or it is not used. */

@@ -1,11 +1,29 @@
 import type { BlobId, PackId } from '../format/id.ts'
 import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import { type BlobType, headerSizeOf, type PackedBlob } from '../format/pack-header.ts'
-import { columnsToPacks, type IndexColumns } from '../format/scan-index-file.ts'
+import { COMPRESSED, columnsToPacks, type IndexColumns, TREE } from '../format/scan-index-file.ts'
+import { lengthForLargePages } from '../kernels/large-pages.ts'
+import { releaseMemory } from '../kernels/release-memory.ts'
 
 /** Where one copy of a blob lies. */
 export interface BlobLocation extends PackedBlob {
   readonly pack: PackId
+}
+
+interface Columns {
+  readonly capacity: number
+  /** All that follows. */
+  readonly memory: Uint8Array
+  readonly ids: Buffer
+  /** `ids`, a word at a time. */
+  readonly idWords: Uint32Array
+  readonly packs: Uint32Array
+  readonly offsets: Uint32Array
+  readonly lengths: Uint32Array
+  readonly plainLengths: Uint32Array
+  /** Open addressing: entry number + 1, 0 is free. Twice the capacity, so at most half full. */
+  readonly table: Uint32Array
+  readonly kinds: Uint8Array
 }
 
 /** Entries from `start` up to `end`. */
@@ -17,11 +35,11 @@ interface Run {
 const ID_BYTES = 32
 const ID_WORDS = ID_BYTES / 4
 const INITIAL_CAPACITY = 1024
+/** Of an entry with its two slots of the table. */
+const ENTRY_BYTES = ID_BYTES + 4 * 4 + 2 * 4 + 1
 /** What a hex digit in lower case stands for. */
 const NIBBLES = new Uint8Array(256)
 for (const [value, digit] of Buffer.from('0123456789abcdef').entries()) NIBBLES[digit] = value
-const TREE = 1
-const COMPRESSED = 2
 
 /**
  * Every blob of every known pack, in typed arrays: about 60 bytes a blob, where a JavaScript object with two hex
@@ -31,14 +49,7 @@ const COMPRESSED = 2
  */
 export class BlobIndex {
   #count = 0
-  #ids = Buffer.alloc(INITIAL_CAPACITY * ID_BYTES)
-  #kinds = new Uint8Array(INITIAL_CAPACITY)
-  #packs = new Uint32Array(INITIAL_CAPACITY)
-  #offsets = new Uint32Array(INITIAL_CAPACITY)
-  #lengths = new Uint32Array(INITIAL_CAPACITY)
-  #plainLengths = new Uint32Array(INITIAL_CAPACITY)
-  /** Open addressing: entry number + 1, 0 is free. Twice the capacity, so at most half full. */
-  #table = new Uint32Array(INITIAL_CAPACITY * 2)
+  #columns = allocate(INITIAL_CAPACITY)
   readonly #packIds: PackId[] = []
   readonly #packNumbers = new Map<PackId, number>()
   /** Where the entries of each pack begin and end. */
@@ -46,8 +57,6 @@ export class BlobIndex {
   readonly #packEnds: number[] = []
   /** Packs that were added again with other blobs: damaged repositories have some. */
   readonly #furtherRuns = new Map<number, Run[]>()
-  /** `#ids`, a word at a time. */
-  #idWords = wordsOf(this.#ids)
   /** The ID that is looked for, in bytes and in words: one for all, since a lookup is over before the next one begins. */
   readonly #wanted = Buffer.alloc(ID_BYTES)
   readonly #wantedWords = wordsOf(this.#wanted)
@@ -95,24 +104,30 @@ export class BlobIndex {
       return
     }
     const base = this.#count
-    while (base + count > this.#kinds.length) this.#grow()
-    columns.ids.copy(this.#ids, base * ID_BYTES, 0, count * ID_BYTES)
-    this.#offsets.set(columns.offsets.subarray(0, count), base)
-    this.#lengths.set(columns.lengths.subarray(0, count), base)
-    this.#plainLengths.set(columns.plainLengths.subarray(0, count), base)
+    this.reserve(base + count)
+    const to = this.#columns
+    to.ids.set(columns.ids.subarray(0, count * ID_BYTES), base * ID_BYTES)
+    to.offsets.set(columns.offsets.subarray(0, count), base)
+    to.lengths.set(columns.lengths.subarray(0, count), base)
+    to.plainLengths.set(columns.plainLengths.subarray(0, count), base)
+    to.kinds.set(columns.kinds.subarray(0, count), base)
     for (const [i, { id, start }] of packs.entries()) {
       const pack = this.#packIds.push(id) - 1
       this.#packNumbers.set(id, pack)
       const end = packs[i + 1]?.start ?? count
-      this.#packs.fill(pack, base + start, base + end)
+      to.packs.fill(pack, base + start, base + end)
       this.#packStarts.push(base + start)
       this.#packEnds.push(base + end)
     }
-    for (let entry = 0; entry < count; entry++) {
-      this.#kinds[base + entry] = (columns.trees[entry]! & TREE) | (columns.plainLengths[entry] === 0 ? 0 : COMPRESSED)
-      this.#insert(base + entry)
-    }
+    insert(to, base, base + count)
     this.#count = base + count
+  }
+
+  /** Makes room for as many blobs in all, where it is known how many will come. */
+  reserve(blobs: number): void {
+    let { capacity } = this.#columns
+    while (capacity < blobs) capacity *= 2
+    if (capacity > this.#columns.capacity) this.#grow(capacity)
   }
 
   has(type: BlobType, id: BlobId): boolean {
@@ -128,38 +143,41 @@ export class BlobIndex {
   plaintextLengthAt(type: BlobType, text: Uint8Array, at: number): number | undefined {
     const slot = this.#slotAt(type, text, at)
     if (slot < 0) return undefined
-    const entry = this.#table[slot]! - 1
-    return this.#kinds[entry]! & COMPRESSED ? this.#plainLengths[entry]! : this.#lengths[entry]! - SEAL_OVERHEAD
+    const { table, kinds, plainLengths, lengths } = this.#columns
+    const entry = table[slot]! - 1
+    return kinds[entry]! & COMPRESSED ? plainLengths[entry]! : lengths[entry]! - SEAL_OVERHEAD
   }
 
   /** Calls `use` with the 32 bytes of every ID of the type, once a copy; the bytes are only lent. */
   forEachId(type: BlobType, use: (ids: Buffer, offset: number) => void): void {
     const wanted = type === 'tree' ? TREE : 0
+    const { kinds, ids } = this.#columns
     for (let entry = 0; entry < this.#count; entry++) {
-      if ((this.#kinds[entry]! & TREE) === wanted) use(this.#ids, entry * ID_BYTES)
+      if ((kinds[entry]! & TREE) === wanted) use(ids, entry * ID_BYTES)
     }
   }
 
   /** Every pack that holds a tree. */
   treePacks(): Set<PackId> {
-    const packs = new Set<PackId>()
+    const found = new Set<PackId>()
+    const { kinds, packs } = this.#columns
     for (let entry = 0; entry < this.#count; entry++) {
-      if ((this.#kinds[entry]! & TREE) !== 0) packs.add(this.#packIds[this.#packs[entry]!]!)
+      if ((kinds[entry]! & TREE) !== 0) found.add(this.#packIds[packs[entry]!]!)
     }
-    return packs
+    return found
   }
 
   /** One copy of the blob, or undefined. */
   find(type: BlobType, id: BlobId): BlobLocation | undefined {
     const slot = this.#slotOf(type, id)
-    return slot < 0 ? undefined : this.#location(this.#table[slot]! - 1, id)
+    return slot < 0 ? undefined : this.#location(this.#columns.table[slot]! - 1, id)
   }
 
   /** Every copy of the blob: readers go on to the next when one is damaged. */
   findAll(type: BlobType, id: BlobId): BlobLocation[] {
     const found: BlobLocation[] = []
     for (let slot = this.#slotOf(type, id); slot >= 0; slot = this.#nextSlot(type, slot + 1)) {
-      found.push(this.#location(this.#table[slot]! - 1, id))
+      found.push(this.#location(this.#columns.table[slot]! - 1, id))
     }
     return found
   }
@@ -175,11 +193,12 @@ export class BlobIndex {
       let blobs = 0
       let compressed = 0
       let bytes = 0
+      const { plainLengths, lengths } = this.#columns
       for (const { start, end } of this.#runsOf(pack)) {
         blobs += end - start
         for (let entry = start; entry < end; entry++) {
-          if (this.#plainLengths[entry] !== 0) compressed += 1
-          bytes += this.#lengths[entry]!
+          if (plainLengths[entry] !== 0) compressed += 1
+          bytes += lengths[entry]!
         }
       }
       yield { id, blobs, bytes: bytes + headerSizeOf(blobs, compressed) }
@@ -193,17 +212,18 @@ export class BlobIndex {
 
   #append(pack: number, blobs: readonly PackedBlob[]): Run {
     const start = this.#count
-    while (start + blobs.length > this.#kinds.length) this.#grow()
+    this.reserve(start + blobs.length)
+    const { ids, kinds, packs, offsets, lengths, plainLengths } = this.#columns
     for (const blob of blobs) {
       const entry = this.#count++
-      this.#ids.write(blob.id, entry * ID_BYTES, 'hex')
-      this.#kinds[entry] = (blob.type === 'tree' ? TREE : 0) | (blob.uncompressedLength === undefined ? 0 : COMPRESSED)
-      this.#packs[entry] = pack
-      this.#offsets[entry] = blob.offset
-      this.#lengths[entry] = blob.length
-      this.#plainLengths[entry] = blob.uncompressedLength ?? 0
-      this.#insert(entry)
+      ids.write(blob.id, entry * ID_BYTES, 'hex')
+      kinds[entry] = (blob.type === 'tree' ? TREE : 0) | (blob.uncompressedLength === undefined ? 0 : COMPRESSED)
+      packs[entry] = pack
+      offsets[entry] = blob.offset
+      lengths[entry] = blob.length
+      plainLengths[entry] = blob.uncompressedLength ?? 0
     }
+    insert(this.#columns, start, this.#count)
     return { start, end: this.#count }
   }
 
@@ -215,7 +235,7 @@ export class BlobIndex {
     const blobs: PackedBlob[] = []
     for (const { start, end } of this.#runsOf(pack)) {
       for (let entry = start; entry < end; entry++) {
-        const id = this.#ids.toString('hex', entry * ID_BYTES, (entry + 1) * ID_BYTES) as BlobId
+        const id = this.#columns.ids.toString('hex', entry * ID_BYTES, (entry + 1) * ID_BYTES) as BlobId
         const { pack: _, ...blob } = this.#location(entry, id)
         blobs.push(blob)
       }
@@ -224,14 +244,15 @@ export class BlobIndex {
   }
 
   #location(entry: number, id: BlobId): BlobLocation {
-    const kind = this.#kinds[entry]!
+    const { kinds, packs, offsets, lengths, plainLengths } = this.#columns
+    const kind = kinds[entry]!
     return {
-      pack: this.#packIds[this.#packs[entry]!]!,
+      pack: this.#packIds[packs[entry]!]!,
       type: kind & TREE ? 'tree' : 'data',
       id,
-      offset: this.#offsets[entry]!,
-      length: this.#lengths[entry]!,
-      uncompressedLength: kind & COMPRESSED ? this.#plainLengths[entry]! : undefined,
+      offset: offsets[entry]!,
+      length: lengths[entry]!,
+      uncompressedLength: kind & COMPRESSED ? plainLengths[entry]! : undefined,
     }
   }
 
@@ -251,49 +272,68 @@ export class BlobIndex {
   /** The slot of the next copy of the blob in `#wanted`, from this slot on, or -1. */
   #nextSlot(type: BlobType, from: number): number {
     const tree = type === 'tree' ? TREE : 0
-    const mask = this.#table.length - 1
-    for (let slot = from & mask; this.#table[slot] !== 0; slot = (slot + 1) & mask) {
-      const entry = this.#table[slot]! - 1
-      if ((this.#kinds[entry]! & TREE) !== tree) continue
-      if (this.#isWanted(entry)) return slot
+    const { table, kinds, idWords } = this.#columns
+    const mask = table.length - 1
+    for (let slot = from & mask; table[slot] !== 0; slot = (slot + 1) & mask) {
+      const entry = table[slot]! - 1
+      if ((kinds[entry]! & TREE) !== tree) continue
+      if (this.#isWanted(idWords, entry)) return slot
     }
     return -1
   }
 
-  #isWanted(entry: number): boolean {
+  #isWanted(idWords: Uint32Array, entry: number): boolean {
     const from = entry * ID_WORDS
-    for (let i = 0; i < ID_WORDS; i++) if (this.#idWords[from + i] !== this.#wantedWords[i]) return false
+    for (let i = 0; i < ID_WORDS; i++) if (idWords[from + i] !== this.#wantedWords[i]) return false
     return true
   }
 
-  #insert(entry: number): void {
-    // The ID is a SHA-256: its first bytes are a hash already.
-    const mask = this.#table.length - 1
-    let slot = this.#idWords[entry * ID_WORDS]! & mask
-    while (this.#table[slot] !== 0) slot = (slot + 1) & mask
-    this.#table[slot] = entry + 1
+  #grow(capacity: number): void {
+    const from = this.#columns
+    const to = allocate(capacity)
+    to.ids.set(from.ids.subarray(0, this.#count * ID_BYTES))
+    to.kinds.set(from.kinds.subarray(0, this.#count))
+    to.packs.set(from.packs.subarray(0, this.#count))
+    to.offsets.set(from.offsets.subarray(0, this.#count))
+    to.lengths.set(from.lengths.subarray(0, this.#count))
+    to.plainLengths.set(from.plainLengths.subarray(0, this.#count))
+    insert(to, 0, this.#count)
+    this.#columns = to
+    releaseMemory(from.memory)
   }
+}
 
-  #grow(): void {
-    const capacity = this.#kinds.length * 2
-    const ids = Buffer.alloc(capacity * ID_BYTES)
-    this.#ids.copy(ids)
-    this.#ids = ids
-    this.#idWords = wordsOf(ids)
-    const kinds = new Uint8Array(capacity)
-    kinds.set(this.#kinds)
-    this.#kinds = kinds
-    const widen = (from: Uint32Array): Uint32Array<ArrayBuffer> => {
-      const to = new Uint32Array(capacity)
-      to.set(from)
-      return to
-    }
-    this.#packs = widen(this.#packs)
-    this.#offsets = widen(this.#offsets)
-    this.#lengths = widen(this.#lengths)
-    this.#plainLengths = widen(this.#plainLengths)
-    this.#table = new Uint32Array(capacity * 2)
-    for (let entry = 0; entry < this.#count; entry++) this.#insert(entry)
+/** In one piece, for large pages. */
+function allocate(capacity: number): Columns {
+  const buffer = new ArrayBuffer(lengthForLargePages(capacity * ENTRY_BYTES))
+  let at = 0
+  const words = (count: number): Uint32Array => {
+    at += 4 * count
+    return new Uint32Array(buffer, at - 4 * count, count)
+  }
+  const idWords = words(capacity * ID_WORDS)
+  return {
+    capacity,
+    memory: new Uint8Array(buffer),
+    ids: Buffer.from(buffer, 0, capacity * ID_BYTES),
+    idWords,
+    packs: words(capacity),
+    offsets: words(capacity),
+    lengths: words(capacity),
+    plainLengths: words(capacity),
+    table: words(2 * capacity),
+    kinds: new Uint8Array(buffer, at, capacity),
+  }
+}
+
+/** Enters these entries into the table. */
+function insert({ table, idWords }: Columns, from: number, to: number): void {
+  const mask = table.length - 1
+  for (let entry = from; entry < to; entry++) {
+    // The ID is a SHA-256: its first bytes are a hash already.
+    let slot = idWords[entry * ID_WORDS]! & mask
+    while (table[slot] !== 0) slot = (slot + 1) & mask
+    table[slot] = entry + 1
   }
 }
 

@@ -1,6 +1,6 @@
 import { hashId, type PackId, type SnapshotId } from '../format/id.ts'
 import { parseKeyFile } from '../format/key-file.ts'
-import { columnsToPacks, type IndexColumns } from '../format/scan-index-file.ts'
+import { columnsToPacks, type IndexColumns, TREE } from '../format/scan-index-file.ts'
 import { pathOf } from '../storage/layout.ts'
 import { BlobIndex } from './blob-index.ts'
 import { checkData, type PackThreads, type PackToRead } from './check-data.ts'
@@ -170,10 +170,12 @@ async function checkIndex(repository: Repository, report: Report, signal: AbortS
       report('hint', 'pack-mixed', message, { pack: id, file })
     }
     if ('columns' in result && namesNewPacks(result.columns, index)) {
-      const { packs, count, trees } = result.columns
+      const { packs, count, kinds } = result.columns
       for (const [i, { id, start }] of packs.entries()) {
-        const kinds = trees.subarray(start, packs[i + 1]?.start ?? count)
-        isNew(id, kinds.includes(0) && kinds.includes(1))
+        const end = packs[i + 1]?.start ?? count
+        let trees = 0
+        for (let blob = start; blob < end; blob++) trees += kinds[blob]! & TREE
+        isNew(id, trees > 0 && trees < end - start)
       }
       index.addColumns(result.columns)
       continue

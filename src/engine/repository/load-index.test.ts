@@ -9,7 +9,8 @@ import {
   through,
 } from '../../../test/equipment/test-repository.ts'
 import { EngineError } from '../error.ts'
-import type { IndexId } from '../format/id.ts'
+import { type BlobId, hashId, type IndexId, type PackId } from '../format/id.ts'
+import { encodeIndexFile, type PackIndex } from '../format/index-file.ts'
 import { withFaults } from '../storage/faults.ts'
 import { type IndexFileResult, loadIndex, readIndexFiles } from './load-index.ts'
 import { openRepository, type Repository } from './repository.ts'
@@ -32,6 +33,50 @@ test('every index file is loaded, however many there are', async () => {
   const { index } = await loadIndex(await withIndexFiles(20))
   assert.equal(index.blobCount, 20)
   assert.equal(index.packCount, 20)
+})
+
+/** An index file long enough for the kernels. */
+function longIndex(seed: string): PackIndex[] {
+  return Array.from({ length: 40 }, (_, pack) => ({
+    id: hashId<PackId>(Buffer.from(`${seed} pack ${pack}`)),
+    blobs: Array.from({ length: 200 }, (_, blob) => ({
+      type: pack % 10 === 0 ? 'tree' : 'data',
+      id: hashId<BlobId>(Buffer.from(`${seed} ${pack} ${blob}`)),
+      offset: 100 * blob,
+      length: 100,
+      uncompressedLength: blob % 2 === 0 ? 200 : undefined,
+    })),
+  }))
+}
+
+test('long index files are loaded as they are, each after the other, also one in another form', async () => {
+  const repository = await testRepository()
+  const written = ['a', 'b', 'c', 'd'].map(longIndex)
+  for (const [i, packs] of written.entries()) {
+    const json = encodeIndexFile(packs)
+    const text = i === 2 ? JSON.stringify(JSON.parse(json.toString()), null, 1) : json
+    await writeUnpacked(repository, 'index', Buffer.from(text))
+  }
+  const byId = <T extends { readonly id: string }>(packs: readonly T[]) =>
+    packs.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  const { index } = await loadIndex(repository)
+  assert.deepEqual(byId([...index.packs()]), byId(written.flat()))
+  for (const { id, blobs } of written.flat()) {
+    assert.deepEqual(index.find(blobs[7]!.type, blobs[7]!.id), { ...blobs[7], pack: id })
+  }
+  const one = (await results(repository)).flatMap((result) => ('packs' in result ? result.packs : []))
+  assert.deepEqual(byId(one), byId(written.flat()))
+})
+
+test('a long index file with a fault in it fails the loading, and is named', async () => {
+  const repository = await testRepository()
+  const text = encodeIndexFile(longIndex('a')).toString().replace('"offset":1900', '"offset":-1')
+  const id: IndexId = await writeUnpacked(repository, 'index', Buffer.from(text))
+  await assert.rejects(loadIndex(repository), {
+    code: 'CORRUPT',
+    message: new RegExp(`^Cannot read index/${id}: .*packs\\[0\\].*offset`),
+    facts: { file: `index/${id}` },
+  })
 })
 
 test('a new repository has an empty index', async () => {

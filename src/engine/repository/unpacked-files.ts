@@ -19,7 +19,7 @@ interface UnpackedIds {
 export type UnpackedType = keyof UnpackedIds
 
 /** From this size on a file is worth loading what opens it faster. */
-const LONG = 256 * 1024
+export const LONG = 256 * 1024
 /** The same for what seals it: JSON of such a length. */
 const LONG_TO_SEAL = 16 * 1024
 
@@ -39,12 +39,23 @@ export async function readUnpacked<T extends UnpackedType>(
   id: UnpackedIds[T],
   signal?: AbortSignal,
 ): Promise<Buffer> {
+  const plaintext = await readPlaintext(repository, type, id, signal)
+  return attemptToRead(type, id, () => decodeUnpacked(repository.config.version, plaintext))
+}
+
+/** As `readUnpacked`, but not decompressed: what `decodeUnpacked` takes. */
+export async function readPlaintext<T extends UnpackedType>(
+  repository: Repository,
+  type: T,
+  id: UnpackedIds[T],
+  signal?: AbortSignal,
+): Promise<Buffer> {
   const bytes = await repository.storage.read({ type, id }, undefined, signal)
   if (hashId(bytes) !== id) {
     throw corrupt(type, id, 'its content does not match its name, so it was altered or cut short')
   }
   const open = bytes.length < LONG ? unseal : (await import('./unseal-long.ts')).unsealLong
-  return attemptToRead(type, id, () => decodeUnpacked(repository.config.version, open(repository.masterKey, bytes)))
+  return attemptToRead(type, id, () => open(repository.masterKey, bytes))
 }
 
 /** Reads and parses in one. What the parser throws because of the bytes becomes `CORRUPT` naming the file. */
@@ -59,7 +70,8 @@ export async function readParsed<T extends UnpackedType, R>(
   return attemptToRead(type, id, () => parse(json))
 }
 
-function attemptToRead<R>(type: UnpackedType, id: string, work: () => R): R {
+/** What `work` throws because of the bytes becomes `CORRUPT` naming the file. */
+export function attemptToRead<R>(type: UnpackedType, id: string, work: () => R): R {
   try {
     return work()
   } catch (cause) {
