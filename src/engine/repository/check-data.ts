@@ -12,6 +12,7 @@ import { JobThreads, ownMemory } from '../threads.ts'
 import { decodeBlob } from './blob-codec.ts'
 import type { Report } from './check-finding.ts'
 import { isFileProblem } from './file-problem.ts'
+import { localPacksExceed } from './local-packs-exceed.ts'
 import { PackInspector, type PackToInspect } from './pack-inspector.ts'
 import { type PackContent, readPackHeader } from './read-pack-header.ts'
 import type { IndexedRepository } from './repository.ts'
@@ -50,18 +51,7 @@ export async function startPackThreads(
   storage: Storage,
   signal: AbortSignal | undefined,
 ): Promise<PackThreads | undefined> {
-  // Elsewhere one more list may take longer than the threads.
-  if (localPath(storage, { type: 'config', id: '' }) === undefined) return undefined
-  let total = 0
-  try {
-    for await (const { size } of storage.list('pack', signal)) {
-      total += size
-      if (total > BYTES_WITHOUT_THREADS) return startThreads(undefined, signal)
-    }
-  } catch (error) {
-    if (!isFileProblem(error)) throw error
-  }
-  return undefined
+  return (await localPacksExceed(storage, BYTES_WITHOUT_THREADS, signal)) ? startThreads(undefined, signal) : undefined
 }
 
 /** Reads the packs and holds every byte against name, index, header, seals and hashes. Resolves with how many bytes there were. */
