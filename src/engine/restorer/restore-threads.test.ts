@@ -35,6 +35,7 @@ import { localStorage } from '../storage/local.ts'
 import { memoryStorage } from '../storage/memory.ts'
 import type { Storage } from '../storage/storage.ts'
 import { type RestoreOptions, type RestoreProblem, restore } from './restore.ts'
+import { RestoreThreads, startRestoreThreads } from './restore-threads.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -234,6 +235,51 @@ describe('restore with and without threads', () => {
       expectWholeFiles(source, `${folder.path}/copy`)
     })
   }
+})
+
+describe('threads that were started before', () => {
+  it('are for a large local repository', async () => {
+    using folder = temporaryFolder()
+    const storage = localStorage(`${folder.path}/repository`)
+    const repository = await testRepository({ storage })
+    assert.equal(await startRestoreThreads(repository, undefined), undefined, 'there is little to restore')
+    const id = hashId<PackId>(Buffer.from('large'))
+    const place = `${folder.path}/repository/data/${id.slice(0, 2)}`
+    mkdirSync(place, { recursive: true })
+    writeFileSync(`${place}/${id}`, '')
+    truncateSync(`${place}/${id}`, 64 * MIB)
+    const elsewhere = { ...repository, storage: { ...storage } }
+    assert.equal(await startRestoreThreads(elsewhere, undefined), undefined, 'its files are not of this machine')
+    await using threads = await startRestoreThreads(repository, undefined)
+    assert.ok(threads)
+  })
+
+  for (const place of ['on disk', 'in memory'] as const) {
+    it(`bring back the same tree, from a repository ${place}, and are ended`, { skip: unlessRoot }, async () => {
+      using folder = temporaryFolder()
+      const { source, repository, node } = await sample(place)
+      await using threads = RestoreThreads.start(repository.masterKey, 2, undefined)
+      const { problems, result } = await restoreTo(repository, node, `${folder.path}/copy`, { threads, verify: true })
+      assert.deepEqual(problems, [])
+      assert.deepEqual(compareTrees(source, `${folder.path}/copy`), [])
+      assert.ok(result.verifiedFiles > 300)
+      const expected = {
+        path: Buffer.from(`${folder.path}/copy/alone`),
+        ids: Buffer.alloc(0),
+        lengths: new Uint32Array(),
+      }
+      await assert.rejects(threads!.verify(expected), { code: 'INTERRUPTED' })
+    })
+  }
+
+  it('end the restore with their own failure', async () => {
+    using folder = temporaryFolder()
+    const { source, repository, node } = await sample('on disk')
+    const program = new URL('./faulty-program.test-fixture.ts', import.meta.url)
+    await using threads = RestoreThreads.start(repository.masterKey, 2, undefined, program)
+    await assert.rejects(restoreTo(repository, node, `${folder.path}/copy`, { threads }), { code: 'SELF_CHECK' })
+    expectWholeFiles(source, `${folder.path}/copy`)
+  })
 })
 
 /** What is there is as in the source, and nothing is there under another name. */

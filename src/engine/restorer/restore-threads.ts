@@ -1,6 +1,8 @@
 import { extname } from 'node:path'
 import { EngineError } from '../error.ts'
 import type { MasterKey } from '../format/master-key.ts'
+import { localPacksExceed } from '../repository/local-packs-exceed.ts'
+import type { Repository } from '../repository/repository.ts'
 import { JobThreads, ownMemory } from '../threads.ts'
 import type { ExpectedContent, KeptContent } from './compare-content.ts'
 import type { WriteJob, WriteResult } from './write-job.ts'
@@ -11,6 +13,22 @@ export type RestoreJob =
   | { readonly kind: 'verify'; readonly expected: ExpectedContent }
 
 const PROGRAM = new URL(`./restore-worker-main${extname(import.meta.url)}`, import.meta.url)
+
+/** What the packs of a repository have, compressed, from which threads are started before it is known how much there is to restore. */
+const BYTES_WITHOUT_THREADS = 48 * 1024 * 1024
+
+/**
+ * Starts the threads for restoring a whole snapshot of a local repository, if they are likely to be worth it: for who loads its index
+ * meanwhile. Not before that: where two processors derive a key and load a program, threads that start are in the way.
+ */
+export async function startRestoreThreads(
+  { storage, masterKey }: Repository,
+  signal: AbortSignal | undefined,
+): Promise<RestoreThreads | undefined> {
+  return (await localPacksExceed(storage, BYTES_WITHOUT_THREADS, signal))
+    ? RestoreThreads.start(masterKey, undefined, signal)
+    : undefined
+}
 
 /** Threads that write, compare and verify files. The failure of one ends all: every call rejects with it. */
 export class RestoreThreads implements AsyncDisposable {

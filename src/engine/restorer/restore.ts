@@ -63,8 +63,11 @@ export interface RestoreOptions {
    * the modification time of the node (implies `delta`); `if-newer`: those that are older than the node; `never`: none.
    */
   readonly overwrite?: Overwrite
-  /** To restore with; by default one for each processor where there is much to restore, otherwise none. 0: none. */
-  readonly threads?: number | undefined
+  /**
+   * To restore with, see `startRestoreThreads`, which the restore ends; or how many to start: by default one for each processor where
+   * there is much to restore, otherwise none. 0: none.
+   */
+  readonly threads?: RestoreThreads | number | undefined
   /** What the threads run, if it is not `restore-worker-main.ts`. */
   readonly program?: URL | undefined
   /** Read every file again from disk and hold it against the hashes of its blobs. */
@@ -182,6 +185,7 @@ class Restore {
     this.#owners = { numeric: options.numericOwner ?? false, renamed: options.renamedOwners }
     this.#trees = new TreeReader(repository, options.signal)
     this.#triesThreads = options.threads !== 0
+    if (typeof options.threads === 'object') this.#use(options.threads)
     let writer: BlobFileWriter | undefined
     this.#inline = () => (writer ??= new BlobFileWriter(repository.masterKey))
   }
@@ -362,13 +366,17 @@ class Restore {
   #startThreads(): void {
     const { files, bytes } = this.#planned
     const { threads, signal, program } = this.#options
-    if (!this.#triesThreads) return
+    if (!this.#triesThreads || typeof threads === 'object') return
     if (threads === undefined && files <= FILES_WITHOUT_THREADS && bytes <= BYTES_WITHOUT_THREADS) return
     this.#triesThreads = false
-    this.#threads = RestoreThreads.start(this.#repository.masterKey, threads, signal, program)
-    if (!this.#threads) return
+    const started = RestoreThreads.start(this.#repository.masterKey, threads, signal, program)
+    if (started) this.#use(started)
+  }
+
+  #use(threads: RestoreThreads): void {
+    this.#threads = threads
     const isLocal = this.#pathOf('0'.repeat(64) as PackId) !== undefined
-    this.#jobs = new Semaphore(isLocal ? this.#threads.capacity : Math.min(READERS, this.#threads.capacity))
+    this.#jobs = new Semaphore(isLocal ? threads.capacity : Math.min(READERS, threads.capacity))
   }
 
   #isWindowFull(): boolean {

@@ -5,6 +5,7 @@ import type { TreeNode } from '../../engine/format/tree-node.ts'
 import { readTree } from '../../engine/repository/read-blob.ts'
 import { prepareTreeReading } from '../../engine/repository/tree-reader.ts'
 import { type Overwrite, type RestoreProblem, type RestoreResult, restore } from '../../engine/restorer/restore.ts'
+import { type RestoreThreads, startRestoreThreads } from '../../engine/restorer/restore-threads.ts'
 import { type RepositoryAccess, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome, SnapshotNews } from '../event.ts'
@@ -48,6 +49,8 @@ export interface RestoreReport {
 interface RestoreChosenOptions extends Omit<RestoreToTargetOptions, 'choice'> {
   /** Nothing is written or found before. */
   readonly settled?: Promise<void>
+  /** To restore with; the restore ends them. */
+  readonly threads?: RestoreThreads | undefined
 }
 
 /** Restores into a folder of its own; what is there already and not in the snapshot stays. */
@@ -62,7 +65,9 @@ export async function restoreToTarget(
     () => {
       prepareTreeReading()
       return withRepository(access, { lock: 'shared', early: true, signal }, async (plain, lockSignal, settled) => {
-        const inner = { ...options, signal: lockSignal ?? signal, settled }
+        const innerSignal = lockSignal ?? signal
+        await using threads = isWhole(options) ? await startRestoreThreads(plain, innerSignal) : undefined
+        const inner = { ...options, signal: innerSignal, settled, threads }
         const { choice, components } = options
         const asked = { ...choice, components: components?.length ? components : choice.components }
         const chosen = await chooseSnapshot(plain, asked, inner.signal)
@@ -279,6 +284,7 @@ async function restoreNodes(
       ...(options.verify ? { verify: true } : {}),
       ...(options.delta ? { delta: true } : {}),
       ...(options.overwrite ? { overwrite: options.overwrite } : {}),
+      ...(options.threads ? { threads: options.threads } : {}),
       onProblem: (problem) => find(restoreFinding(problem)),
       onProgress: (phase, done, path) =>
         options.observe({ type: 'progress', phase, done: { ...done }, current: path.toString() }),
@@ -316,6 +322,11 @@ export function restoreFinding({ kind, path: bytes, message }: RestoreProblem): 
     verify: 'The target disk or memory is likely faulty; do not rely on what was restored',
   } as const
   return { severity: 'error', code: codes[kind], path, message, hint: hints[kind] }
+}
+
+/** Whether everything that is in the snapshot is wanted. */
+function isWhole({ choice, paths, subfolder, components }: RestoreToTargetOptions): boolean {
+  return !paths?.length && subfolder === undefined && !components?.length && !choice.components?.length
 }
 
 /** Whether files may be kept as they are. */
