@@ -27,7 +27,7 @@ import {
   type StoredSnapshot,
   writeSnapshot,
 } from '../../engine/repository/snapshots.ts'
-import { TreeReader } from '../../engine/repository/tree-reader.ts'
+import { prepareTreeReading, TreeReader } from '../../engine/repository/tree-reader.ts'
 import { type RepositoryAccess, type RepositoryCache, withRepository } from '../access.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
@@ -74,7 +74,11 @@ export async function backupPaths(access: RepositoryAccess, options: BackupPaths
       const select = selectionOf(options)
       const lookAhead = new LookAhead(select)
       // While the key is derived, which takes another thread a while, this one looks at what will be archived.
-      const look = () => void lookAhead.run(options.paths.map((path) => Buffer.from(path)))
+      const look = () => {
+        void lookAhead.run(options.paths.map((path) => Buffer.from(path)))
+        // And then gets ready for what comes next.
+        void lookAhead.allSeen.then(prepareTreeReading)
+      }
       if (access.opening) look()
       const password = async () => {
         const bytes = await access.password()
