@@ -112,6 +112,16 @@ export class Threads<To, From extends object> implements AsyncDisposable {
   }
 }
 
+/** What `start` makes of threads; undefined where the system gives none (`SYSTEM`), for who can do without. */
+export function unlessRefused<Started>(start: () => Started): Started | undefined {
+  try {
+    return start()
+  } catch (error) {
+    if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
+    return undefined
+  }
+}
+
 /**
  * Where Node.js keeps what it compiled is read as a thread starts: with it a start takes half as long. The password may be in the
  * environment: none of a thread's business.

@@ -1,4 +1,4 @@
-import { EngineError } from '../error.ts'
+import { unlessRefused } from '../threads.ts'
 import type { FileStore } from './file-store.ts'
 
 /** Starting threads takes as long as storing this much without them. */
@@ -21,11 +21,7 @@ export function adaptiveFileStore(inline: FileStore, startPool: () => FileStore)
   let triesThreads = true
   const start = (): void => {
     triesThreads = false
-    try {
-      pool = startPool()
-    } catch (error) {
-      if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
-    }
+    pool = unlessRefused(startPool)
   }
   return {
     get isConcurrent() {

@@ -1,9 +1,9 @@
 import { extname } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { EngineError } from '../error.ts'
 import { createChunker } from '../kernels/chunker.ts'
 import type { BlobWriter } from '../repository/blob-writer.ts'
 import type { IndexedRepository } from '../repository/repository.ts'
+import { unlessRefused } from '../threads.ts'
 import { adaptiveFileStore, isWorthThreads } from './adaptive-file-store.ts'
 import { type ArchiveOptions, type ArchiveResult, archive } from './archive.ts'
 import { inlineFileStore } from './file-store.ts'
@@ -28,13 +28,7 @@ export function startStoreThreads(
   amount: Parameters<typeof isWorthThreads>[0],
   { oneLess }: Pick<StoreThreadsOptions, 'oneLess'>,
 ): StoreThreads | undefined {
-  if (!isWorthThreads(amount)) return undefined
-  try {
-    return new StoreThreads({ program: PROGRAM, oneLess })
-  } catch (error) {
-    if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
-    return undefined
-  }
+  return isWorthThreads(amount) ? unlessRefused(() => new StoreThreads({ program: PROGRAM, oneLess })) : undefined
 }
 
 /** `archive` into a repository, on all processors. Every blob is handed to the writer when this resolves. */

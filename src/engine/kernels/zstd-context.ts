@@ -136,7 +136,7 @@ function reusedContext(makeCompressor: () => unknown, makeDecompressor: () => un
       return output.length - compressor.room()
     },
     decompress(input, output) {
-      if (!isWholeFrame(input, output.length)) return false
+      if (contentLength(input) !== output.length) return false
       const problem = decompressor.run(input, output)
       if (problem !== undefined) throw corrupt(input, problem)
       return true
@@ -214,7 +214,7 @@ function publicContext(params: Record<number, number>): ZstdContext {
       return frame.length
     },
     decompress(input, output) {
-      if (!isWholeFrame(input, output.length)) return false
+      if (contentLength(input) !== output.length) return false
       let content: Buffer
       try {
         const chunkSize = Math.max(64, output.length + 1)
@@ -230,11 +230,6 @@ function publicContext(params: Record<number, number>): ZstdContext {
     },
     close() {},
   }
-}
-
-/** Whether `contentLength` says so much. */
-function isWholeFrame(bytes: Uint8Array, length: number): boolean {
-  return contentLength(bytes) === length
 }
 
 /**
@@ -277,7 +272,7 @@ function doesWhatItShould(context: ZstdContext): boolean {
       const frame = memory.subarray(1000, 1000 + length)
       const output = memory.subarray(3000, 3000 + content.length)
       return (
-        isWholeFrame(frame, content.length) &&
+        contentLength(frame) === content.length &&
         (frame[4]! & 0x04) === 0 && // no checksum
         memory[1000 + room] === 0xa5 &&
         zstdDecompressSync(frame).equals(content) &&

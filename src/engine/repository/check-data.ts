@@ -8,7 +8,7 @@ import { encodePackHeader, type PackedBlob } from '../format/pack-header.ts'
 import { pathOf } from '../storage/layout.ts'
 import { localPath } from '../storage/local.ts'
 import type { Storage } from '../storage/storage.ts'
-import { JobThreads, ownMemory } from '../threads.ts'
+import { JobThreads, ownMemory, unlessRefused } from '../threads.ts'
 import { decodeBlob } from './blob-codec.ts'
 import type { Report } from './check-finding.ts'
 import { isFileProblem } from './file-problem.ts'
@@ -136,12 +136,7 @@ const PROGRAM = new URL(`./inspect-worker-main${extname(import.meta.url)}`, impo
 
 /** Undefined where the system gives no threads. */
 function startThreads(count: number | undefined, signal: AbortSignal | undefined): PackThreads | undefined {
-  try {
-    return new JobThreads({ program: PROGRAM, setUp: undefined, count, youngMegabytes: 1, signal })
-  } catch (error) {
-    if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
-    return undefined
-  }
+  return unlessRefused(() => new JobThreads({ program: PROGRAM, setUp: undefined, count, youngMegabytes: 1, signal }))
 }
 
 /** The header that fits the index entry; undefined for an entry that no header fits. */

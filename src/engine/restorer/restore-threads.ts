@@ -1,9 +1,8 @@
 import { extname } from 'node:path'
-import { EngineError } from '../error.ts'
 import type { MasterKey } from '../format/master-key.ts'
 import { localPacksExceed } from '../repository/local-packs-exceed.ts'
 import type { Repository } from '../repository/repository.ts'
-import { JobThreads, ownMemory } from '../threads.ts'
+import { JobThreads, ownMemory, unlessRefused } from '../threads.ts'
 import type { ExpectedContent, KeptContent } from './compare-content.ts'
 import type { WriteJob, WriteResult } from './write-job.ts'
 
@@ -41,12 +40,10 @@ export class RestoreThreads implements AsyncDisposable {
     signal: AbortSignal | undefined,
     program = PROGRAM,
   ): RestoreThreads | undefined {
-    try {
-      return new RestoreThreads(new JobThreads({ program, setUp: key, count, youngMegabytes: 1, signal }))
-    } catch (error) {
-      if (!(error instanceof EngineError && error.code === 'SYSTEM')) throw error
-      return undefined
-    }
+    const threads = unlessRefused(
+      () => new JobThreads<RestoreJob, unknown>({ program, setUp: key, count, youngMegabytes: 1, signal }),
+    )
+    return threads && new RestoreThreads(threads)
   }
 
   private constructor(threads: JobThreads<RestoreJob, unknown>) {
