@@ -8,7 +8,8 @@ import { parsePackHeader, plaintextLength } from '../format/pack-header.ts'
 import { MAX_CHUNK } from '../kernels/chunker.ts'
 import { createKernels, type Kernels } from '../kernels/kernels.ts'
 import { decodeBlob } from './blob-codec.ts'
-import { assemblerMemory, type FinishedPack, PackAssembler, PackPlaces, type PlacedPack } from './pack-assembler.ts'
+import { assemblerMemory, type FinishedPack, PackAssembler, type PlacedPack } from './pack-assembler.ts'
+import { PackPlaces } from './pack-places.ts'
 
 const KEY = generateMasterKey()
 
@@ -93,6 +94,25 @@ describe('PackAssembler', () => {
       for (const [i, id] of ids.entries()) assert.ok(found.get(id)!.equals(contents[i]!))
     })
   }
+
+  it('takes a blob of the longest length into a pack that lacks a byte', () => {
+    const filler = randomBytes(100_000, 1)
+    const longest = randomBytes(MAX_CHUNK, 2)
+    const finished: FinishedPack[] = []
+    const lacking = (spare: number) => {
+      const { packs, add } = assembler(2, stored + spare, (pack) => finished.push(pack))
+      add(filler)
+      add(longest)
+      packs.close()
+    }
+    let stored = 1
+    lacking(0)
+    stored = finished[0]!.blobs[0]!.length
+    finished.length = 0
+    lacking(1)
+    assert.equal(finished.length, 1)
+    assert.ok(read(finished).get(hashId(longest))!.equals(longest))
+  })
 
   it('closes nothing when nothing was added', () => {
     const { packs } = assembler(2, 1000, () => assert.fail('there is no pack'))

@@ -8,6 +8,7 @@ import type { Kernels, Region } from '../kernels/kernels.ts'
 import { releaseMemory } from '../kernels/release-memory.ts'
 import { createSealer, SEALER_MEMORY } from '../kernels/seals.ts'
 import { compressBound, createFastContext } from '../kernels/zstd-context.ts'
+import { PACK_PLACES, type PackPlaces } from './pack-places.ts'
 import { isSame } from './same-blobs.ts'
 import { sealLong } from './seal-long.ts'
 
@@ -41,57 +42,18 @@ const MAX_BLOBS = 50_000
 const LONGEST = compressBound(MAX_CHUNK) + SEAL_OVERHEAD
 const HEADER_ROOM = 41 * (MAX_BLOBS + 1) + SEAL_OVERHEAD + 4
 const IV_SIZE = 16
+const CACHE_LINE = 64
 /** Hashed at once, while it is in the processor's cache. */
 const HASH_BYTES = 256 * 1024
 
 /** What an assembler takes of the memory of its kernels. Of the room of a pack only what is written to is taken from the system. */
 export function assemblerMemory(packSize: number): number {
-  return PACK_PLACES * (packRoom(packSize) + 4096) + MAX_CHUNK + SEALER_MEMORY
+  return PACK_PLACES * (packRoom(packSize) + 4096) + SEALER_MEMORY
 }
 
+/** Behind the blobs of a pack is where the last one is read back. */
 function packRoom(packSize: number): number {
-  return packSize + LONGEST + HEADER_ROOM
-}
-
-/** One pack is filled while the one before is stored. */
-const PACK_PLACES = 2
-
-const [FREE, TAKEN, CLOSED] = [0, 1, 2]
-
-/** Which packs of an assembler are still to be stored. The buffer may be given to other threads. */
-export class PackPlaces {
-  readonly buffer: SharedArrayBuffer
-  readonly #taken: Int32Array<SharedArrayBuffer>
-
-  constructor(buffer = new SharedArrayBuffer(4 * PACK_PLACES)) {
-    this.buffer = buffer
-    this.#taken = new Int32Array(buffer)
-  }
-
-  /** Takes a place; where its last pack is not stored yet this blocks the thread until it is. `INTERRUPTED` once closed. */
-  take(place: number): void {
-    for (;;) {
-      const found = Atomics.compareExchange(this.#taken, place, FREE, TAKEN)
-      if (found === FREE) return
-      if (found === CLOSED)
-        throw new EngineError('INTERRUPTED', 'Cannot fill another pack: nobody stores them any more')
-      Atomics.wait(this.#taken, place, TAKEN)
-    }
-  }
-
-  /** The pack in this place is stored. */
-  release(place: number): void {
-    Atomics.compareExchange(this.#taken, place, TAKEN, FREE)
-    Atomics.notify(this.#taken, place)
-  }
-
-  /** Wakes who waits for a place: there will be none any more. */
-  close(): void {
-    for (let place = 0; place < PACK_PLACES; place++) {
-      Atomics.store(this.#taken, place, CLOSED)
-      Atomics.notify(this.#taken, place)
-    }
-  }
+  return packSize + LONGEST + Math.max(HEADER_ROOM, 2 * CACHE_LINE + MAX_CHUNK)
 }
 
 /**
@@ -104,7 +66,6 @@ export class PackAssembler {
   readonly #zstd = createFastContext()
   readonly #sealer
   readonly #regions: readonly Region[]
-  readonly #scratch: Region
   #place = 0
   /** Where the pack under way is; undefined before its first blob. */
   #pack: Region | undefined
@@ -119,7 +80,6 @@ export class PackAssembler {
     const { kernels, key, packSize } = options
     this.#sealer = createSealer(kernels, key)
     this.#regions = Array.from({ length: PACK_PLACES }, (_, i) => kernels.region(`pack ${i}`, packRoom(packSize)))
-    this.#scratch = kernels.region('blob read back', MAX_CHUNK)
   }
 
   /** Adds a data blob; `plaintext` is a view of the kernels' memory, at most `MAX_CHUNK` bytes. */
@@ -162,7 +122,6 @@ export class PackAssembler {
     const bytes = new Uint8Array(kernels.memory.buffer, kernels.memory.byteOffset + pack.offset, end)
     const place = this.#place
     this.#pack = undefined
-    this.#place = (place + 1) % PACK_PLACES
     this.#blobs = []
     this.#size = 0
     this.#hashed = 0
@@ -172,7 +131,7 @@ export class PackAssembler {
 
   #packUnderWay(): Region {
     if (this.#pack === undefined) {
-      this.#options.places.take(this.#place)
+      this.#place = this.#options.places.take()
       this.#pack = this.#regions[this.#place]!
     }
     return this.#pack
@@ -187,10 +146,17 @@ export class PackAssembler {
     const { memory } = this.#options.kernels
     const room = memory.subarray(at, at + compressBound(plaintext.length))
     const length = this.#zstd.compress(plaintext, room)
-    const again = this.#scratch.bytes.subarray(0, plaintext.length)
+    const again = this.#roomToReadBack(at + length, plaintext.length)
     if (!this.#zstd.decompress(room.subarray(0, length), again) || !again.equals(plaintext))
       throw faulty(`data blob ${id}`)
     return length
+  }
+
+  /** Memory behind the blobs so far: the next one will be written there, and is faster where the processor has it at hand. */
+  #roomToReadBack(from: number, length: number): Buffer {
+    const { bytes, offset } = this.#pack!
+    const at = Math.ceil((from - offset) / CACHE_LINE + 1) * CACHE_LINE // an authenticator comes first
+    return bytes.subarray(at, at + length)
   }
 
   /**
@@ -202,7 +168,7 @@ export class PackAssembler {
     const stored = unseal(this.#options.key, pack.bytes.subarray(blob.offset, blob.offset + blob.length))
     let plaintext: Buffer = stored
     if (blob.uncompressedLength !== undefined) {
-      plaintext = this.#scratch.bytes.subarray(0, blob.uncompressedLength)
+      plaintext = this.#roomToReadBack(pack.offset + this.#size, blob.uncompressedLength)
       if (!this.#zstd.decompress(stored, plaintext)) throw faulty(`data blob ${blob.id}`)
     }
     if (hashId(plaintext) !== blob.id) throw faulty(`data blob ${blob.id}`)
