@@ -5,6 +5,7 @@ import { type MasterKey, SEAL_OVERHEAD, unseal } from '../format/master-key.ts'
 import { encodePackHeader, type PackedBlob, parsePackHeader } from '../format/pack-header.ts'
 import { MAX_CHUNK } from '../kernels/chunker.ts'
 import type { Kernels, Region } from '../kernels/kernels.ts'
+import { giveBackPages } from '../kernels/large-pages.ts'
 import { releaseMemory } from '../kernels/release-memory.ts'
 import { createSealer, SEALER_MEMORY } from '../kernels/seals.ts'
 import { compressBound, createFastContext } from '../kernels/zstd-context.ts'
@@ -66,6 +67,8 @@ export class PackAssembler {
   readonly #zstd = createFastContext()
   readonly #sealer
   readonly #regions: readonly Region[]
+  /** Regions beside the first one whose memory is taken from the system. */
+  readonly #dirty = new Set<Region>()
   #place = 0
   /** Where the pack under way is; undefined before its first blob. */
   #pack: Region | undefined
@@ -131,8 +134,13 @@ export class PackAssembler {
 
   #packUnderWay(): Region {
     if (this.#pack === undefined) {
-      this.#place = this.#options.places.take()
+      const { places, kernels } = this.#options
+      this.#place = places.take()
       this.#pack = this.#regions[this.#place]!
+      if (places.isFirstEnough) {
+        for (const { offset, length } of this.#dirty) giveBackPages(kernels.memory.buffer, offset, length)
+        this.#dirty.clear()
+      } else if (this.#pack !== this.#regions[0]) this.#dirty.add(this.#pack)
     }
     return this.#pack
   }

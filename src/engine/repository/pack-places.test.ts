@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { Worker } from 'node:worker_threads'
-import { isSpare, PackPlaces } from './pack-places.ts'
+import { PackPlaces } from './pack-places.ts'
 
 /** Another thread that releases a place after some milliseconds, or closes all. */
 async function later(places: PackPlaces, milliseconds: number, what: 'release' | 'close', place = 0): Promise<Worker> {
@@ -23,7 +23,8 @@ describe('PackPlaces', () => {
     const places = new PackPlaces()
     for (let i = 0; i < 3; i++) {
       const place = places.take()
-      assert.equal(isSpare(place), false)
+      assert.equal(place, 0)
+      assert.ok(places.isFirstEnough)
       places.release(place)
     }
     const first = places.take()
@@ -37,13 +38,17 @@ describe('PackPlaces', () => {
     const first = places.take()
     const spare = places.take()
     assert.notEqual(spare, first)
-    assert.ok(isSpare(spare))
+    assert.ok(!places.isFirstEnough)
     const before = performance.now()
     for (let i = 0; i < 10; i++) {
       places.release(spare)
       assert.equal(places.take(), spare)
     }
     assert.ok(performance.now() - before < 200, 'not half of what waiting for each would take')
+    places.release(first)
+    places.release(spare)
+    for (let i = 0; i < 20; i++) places.release(places.take())
+    assert.ok(places.isFirstEnough)
   })
 
   it('blocks while both are taken, until either is released', async () => {

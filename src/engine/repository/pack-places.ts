@@ -3,7 +3,7 @@ import { EngineError } from '../error.ts'
 /** One pack is filled while the one before is stored. */
 export const PACK_PLACES = 2
 
-/** The place that is used where storage keeps up; its memory is worth keeping. */
+/** The place that is used where storage keeps up. */
 const FIRST = 0
 
 /**
@@ -47,6 +47,14 @@ export class PackPlaces {
     }
   }
 
+  /** Whether the other places are not used, and will not be if storage goes on as it does. */
+  get isFirstEnough(): boolean {
+    if (this.#impatient > 0) return false
+    for (let place = FIRST + 1; place < PACK_PLACES; place++)
+      if (Atomics.load(this.#words, place) !== FREE) return false
+    return true
+  }
+
   /** The pack in this place is stored. */
   release(place: number): void {
     Atomics.compareExchange(this.#words, place, TAKEN, FREE)
@@ -80,9 +88,4 @@ export class PackPlaces {
     Atomics.add(this.#words, RELEASED, 1)
     Atomics.notify(this.#words, RELEASED)
   }
-}
-
-/** Whether the memory of a place is better given back to the system than kept for the next pack: it may be long until then. */
-export function isSpare(place: number): boolean {
-  return place !== FIRST
 }

@@ -4,10 +4,9 @@ import { EngineError } from '../../error.ts'
 import type { PackId } from '../../format/id.ts'
 import { parsePackHeader } from '../../format/pack-header.ts'
 import { createBlobTable } from '../../kernels/blob-table.ts'
-import { giveBackPages } from '../../kernels/large-pages.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
 import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer.ts'
-import { isSpare, PackPlaces } from '../../repository/pack-places.ts'
+import { PackPlaces } from '../../repository/pack-places.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
 import { type FileStore, type FileToStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
@@ -228,7 +227,6 @@ export class StorePool implements FileStore, AsyncDisposable {
     const saving: Promise<void> = this.#options.writer
       .savePack({ id: id as PackId, blobs, bytes: new Uint8Array(thread.memory!, offset, length) })
       .then(() => {
-        if (isSpare(place)) giveBackPages(thread.memory!, offset, length)
         thread.places.release(place)
       })
       .catch((error: unknown) => this.#fail(error))
