@@ -67,7 +67,7 @@ test('a checkout runs its source on its own runtime, whatever is on PATH', () =>
   assert.deepEqual([status, stderr], [0, ''])
   assert.equal(
     stdout,
-    'own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 --heap-growing-percent=40 ' +
+    'own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 --heap-growing-percent=80 ' +
       '--invocation-count-for-maglev=5000 --invocation-count-for-maglev-osr=1000 --invocation-count-for-osr=10000 ' +
       `--invocation-count-for-turbofan=50000 ${root}/src/cli/main.ts a b -c\n`,
   )
@@ -77,7 +77,7 @@ test('Node.js takes the options for speed and memory; one that does not know the
   const root = installation('options', { 'dist/cli/main.js': `console.log(process.execArgv.join(' '))` })
   assert.match(
     run(join(root, 'bin/holdfast'), [], { PATH: realNode }).stdout,
-    /heap-growing-percent=40 .*for-turbofan=/,
+    /heap-growing-percent=80 .*for-turbofan=/,
   )
   const later = pathWith(
     'path-with-later-node',

@@ -10,10 +10,10 @@ const FIRST = 0
  * How long to wait for the first place. Storing a pack of 16 MB in memory or on a fast disk takes less, and meanwhile the processor
  * has that to do.
  */
-const PATIENCE_MILLISECONDS = 40
+const PATIENCE_MILLISECONDS = 100
 
 /** Packs for which nobody waits after one was waited for in vain: storage is slower than that. */
-const IMPATIENT_PACKS = 16
+const IMPATIENT_PACKS = 4
 
 const [FREE, TAKEN, CLOSED] = [0, 1, 2]
 
