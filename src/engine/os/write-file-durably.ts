@@ -10,6 +10,8 @@ export interface DurableWriteOptions {
   /** Whether an existing file may be replaced, in one step; otherwise it rejects with `EXISTS`. Default: yes. */
   readonly replace?: boolean
   readonly signal?: AbortSignal | undefined
+  /** Told when the system has the content, which is not durable by then: its bytes may change. `NOT_FOUND` comes before. */
+  readonly onTaken?: (() => void) | undefined
 }
 
 /**
@@ -23,7 +25,7 @@ export interface DurableWriteOptions {
 export async function writeFileDurably(
   path: string,
   content: Buffer | readonly Buffer[],
-  { mode = 0o600, replace = true, signal }: DurableWriteOptions = {},
+  { mode = 0o600, replace = true, signal, onTaken }: DurableWriteOptions = {},
 ): Promise<void> {
   signal?.throwIfAborted()
   // The form that restic uses, so that it and its users recognise what an interrupted process left behind.
@@ -34,6 +36,7 @@ export async function writeFileDurably(
     exists = true
     try {
       await writeAll(handle, Buffer.isBuffer(content) ? [content] : content, signal)
+      onTaken?.()
       if (mode !== 0o600) await handle.chmod(mode)
       await synchronize(handle)
     } finally {

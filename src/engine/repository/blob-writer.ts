@@ -211,9 +211,9 @@ export class BlobWriter implements AsyncDisposable {
   /**
    * Stores a pack that another thread has put together, with the key of this repository; that its blobs are new, and that
    * they open to what their IDs say, is the caller's to know. Resolves when it is stored, and the bytes are the caller's
-   * again. Calls may go on side by side; only so many packs are stored at a time.
+   * again; `onTaken` may be told that they are before. Calls may go on side by side; only so many packs are stored at a time.
    */
-  async savePack({ id, blobs, bytes }: FinishedPack): Promise<void> {
+  async savePack({ id, blobs, bytes }: FinishedPack, onTaken?: () => void): Promise<void> {
     this.#throwIfStopped()
     this.#unpublished.add(blobs)
     for (const blob of blobs) {
@@ -223,7 +223,7 @@ export class BlobWriter implements AsyncDisposable {
       this.#totals.addedPacked += packHeaderSize([blob]) - PACK_OVERHEAD + blob.length
     }
     const content = [Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)]
-    await this.#upload(() => this.#storePack(id, blobs, content)).settled
+    await this.#upload(() => this.#storePack(id, blobs, content, onTaken)).settled
     this.#throwIfStopped()
   }
 
@@ -338,12 +338,17 @@ export class BlobWriter implements AsyncDisposable {
     await this.#storePack(digest.digest('hex') as PackId, blobs, parts)
   }
 
-  async #storePack(id: PackId, blobs: readonly PackedBlob[], content: readonly Buffer[]): Promise<void> {
+  async #storePack(
+    id: PackId,
+    blobs: readonly PackedBlob[],
+    content: readonly Buffer[],
+    onTaken?: () => void,
+  ): Promise<void> {
     const { storage } = this.#repository
     if (listensForTreePacks(storage) && blobs.some(({ type }) => type === 'tree')) storage.addTreePack(id)
     const name = { type: 'pack', id } as const
     if (this.#verify) await writeVerified(storage, name, content, this.#signal)
-    else await storage.write(name, content, this.#signal)
+    else await storage.write(name, content, this.#signal, onTaken)
 
     this.#totals.packs += 1
     this.#totals.addedPacked += PACK_OVERHEAD

@@ -119,11 +119,11 @@ export function withCache(storage: Storage, folder: string, options: CacheOption
       return content
     },
 
-    async write(name, content, signal) {
-      await storage.write(name, content, signal)
+    async write(name, content, signal, onTaken) {
+      const isKept = name.type === 'pack' && treePacks.has(name.id)
+      await storage.write(name, content, signal, isKept ? undefined : onTaken)
       // Index files and snapshots are read back by whoever writes them, and kept then: from here they would prove nothing.
-      if (name.type === 'pack' && treePacks.has(name.id))
-        await cache.add(name, Buffer.isBuffer(content) ? [content] : content)
+      if (isKept) await cache.add(name, Buffer.isBuffer(content) ? [content] : content)
     },
 
     async remove(name, signal) {

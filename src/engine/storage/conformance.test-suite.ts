@@ -197,6 +197,18 @@ export function describeStorage(
       assert.equal(await storage.size(empty), 0)
     })
 
+    promise('bytes that were taken may change, and are stored as they were', async (storage) => {
+      const content = [randomBytes(9_000_000), randomBytes(3)]
+      const name: FileName = { type: 'pack', id: hashId(Buffer.concat(content)) }
+      let times = 0
+      await storage.write(name, content, undefined, () => {
+        times += 1
+        for (const part of content) part.fill(0)
+      })
+      assert.ok(times <= 1)
+      assert.equal(hashId(await storage.read(name)), name.id)
+    })
+
     promise('the buffers of a caller stay its own', async (storage) => {
       const content = randomBytes(1000)
       const name: FileName = { type: 'snapshot', id: hashId(content) }

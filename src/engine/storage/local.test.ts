@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { chmod, lstat, mkdir, mkdtemp, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -41,6 +42,19 @@ describe('local storage', () => {
     const packFolders = await readdir(join(folder, 'data'))
     assert.equal(packFolders.length, 256)
     assert.ok(packFolders.every((name) => /^[0-9a-f]{2}$/.test(name)))
+  })
+
+  it('bytes are handed back before the file has its name, also while a lock settles', async (test) => {
+    const { storage, folder } = await repository(test)
+    for (const through of [storage, writesAfter(storage, Promise.resolve())]) {
+      const content = randomBytes(5_000_000)
+      const name: FileName = { type: 'pack', id: hashId(content) }
+      const found: boolean[] = []
+      await through.write(name, content, undefined, () => {
+        found.push(existsSync(join(folder, `data/${name.id.slice(0, 2)}/${name.id}`)))
+      })
+      assert.deepEqual(found, [false])
+    }
   })
 
   it('what the group may do follows from the config file', async (test) => {

@@ -225,15 +225,15 @@ function storageIn(location: string): Storage {
       })
     },
 
-    async write(name, content, signal) {
+    async write(name, content, signal, onTaken) {
       const path = join(location, pathOf(name))
       await attempt(`write ${describeName(name)}`, name, signal, async () => {
         try {
-          await writeFileDurably(path, content, { replace: false, signal })
+          await writeFileDurably(path, content, { replace: false, signal, onTaken })
         } catch (error) {
           if (!(error instanceof EngineError && error.code === 'NOT_FOUND')) throw error
           await makeFoldersOf(path)
-          await writeFileDurably(path, content, { replace: false, signal })
+          await writeFileDurably(path, content, { replace: false, signal, onTaken })
         }
         await makeReadOnly(path, (await isGroupReadable()) ? 0o440 : 0o400)
       })

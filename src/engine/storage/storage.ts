@@ -76,8 +76,10 @@ export interface Storage extends StorageReader {
    * resolves the file survives a power cut. Never replaces: a name that exists rejects with `EXISTS`, whatever it
    * holds, and is not touched. No room rejects with `NO_SPACE` and leaves nothing behind that takes room.
    * After another rejection the name holds all of the content or nothing. Parts are written one after the other.
+   *
+   * `onTaken` may be called before, once: from then on the bytes of the content may change.
    */
-  write(name: FileName, content: Buffer | readonly Buffer[], signal?: AbortSignal): Promise<void>
+  write(name: FileName, content: Buffer | readonly Buffer[], signal?: AbortSignal, onTaken?: () => void): Promise<void>
 
   /** Resolves once the name is gone; one that was not there is no error, since a repeated request could not tell. */
   remove(name: FileName, signal?: AbortSignal): Promise<void>

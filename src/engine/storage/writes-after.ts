@@ -23,9 +23,9 @@ export function writesAfter(storage: Storage, ready: Promise<void>): Storage {
       await ready
       return storage.create()
     },
-    async write(name, content, signal) {
+    async write(name, content, signal, onTaken) {
       await ready
-      return storage.write(name, content, signal)
+      return storage.write(name, content, signal, onTaken)
     },
     async remove(name, signal) {
       await ready

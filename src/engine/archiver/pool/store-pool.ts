@@ -224,11 +224,15 @@ export class StorePool implements FileStore, AsyncDisposable {
   #savePack(thread: Thread, message: Extract<FromWorker, { kind: 'pack' }>): void {
     const { id, header, place, offset, length } = message
     const blobs = parsePackHeader(Buffer.from(header.buffer, header.byteOffset, header.length))
+    // The thread may take the place again at once: it must not be released twice.
+    let isReleased = false
+    const release = () => {
+      if (!isReleased) thread.places.release(place)
+      isReleased = true
+    }
     const saving: Promise<void> = this.#options.writer
-      .savePack({ id: id as PackId, blobs, bytes: new Uint8Array(thread.memory!, offset, length) })
-      .then(() => {
-        thread.places.release(place)
-      })
+      .savePack({ id: id as PackId, blobs, bytes: new Uint8Array(thread.memory!, offset, length) }, release)
+      .then(release)
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#packs.delete(saving))
     this.#packs.add(saving)
