@@ -10,7 +10,7 @@ export interface DurableWriteOptions {
   /** Whether an existing file may be replaced, in one step; otherwise it rejects with `EXISTS`. Default: yes. */
   readonly replace?: boolean
   readonly signal?: AbortSignal | undefined
-  /** Told when the system has the content, which is not durable by then: its bytes may change. `NOT_FOUND` comes before. */
+  /** Told when the system has the content, which is not durable by then: its bytes may change. */
   readonly onTaken?: (() => void) | undefined
 }
 

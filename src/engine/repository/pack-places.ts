@@ -20,7 +20,7 @@ const [FREE, TAKEN, CLOSED] = [0, 1, 2]
 /** Counts what was released, so that each wakes whoever waits. */
 const RELEASED = PACK_PLACES
 
-/** Which packs of an assembler are still to be stored. The buffer may be given to other threads. */
+/** Which packs of an assembler still need their bytes, to be stored. The buffer may be given to other threads. */
 export class PackPlaces {
   readonly buffer: SharedArrayBuffer
   readonly #words: Int32Array<SharedArrayBuffer>
@@ -55,7 +55,7 @@ export class PackPlaces {
     return true
   }
 
-  /** The pack in this place is stored. */
+  /** The pack in this place needs its bytes no more. Once for each time that it was taken. */
   release(place: number): void {
     Atomics.compareExchange(this.#words, place, TAKEN, FREE)
     this.#wake()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { chmod, lstat, mkdir, mkdtemp, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -55,6 +55,22 @@ describe('local storage', () => {
       })
       assert.deepEqual(found, [false])
     }
+  })
+
+  it('bytes that were handed back are never written again, whatever becomes of the folder', async (test) => {
+    const { storage, folder } = await repository(test)
+    const content = randomBytes(1000)
+    const name: FileName = { type: 'pack', id: hashId(content) }
+    const packs = join(folder, `data/${name.id.slice(0, 2)}`)
+    let times = 0
+    const written = storage.write(name, content, undefined, () => {
+      if (times++ > 0) return
+      rmSync(packs, { recursive: true })
+      content.fill(0)
+    })
+    await assert.rejects(written, { code: 'NOT_FOUND' })
+    assert.equal(times, 1)
+    assert.equal(existsSync(join(packs, name.id)), false)
   })
 
   it('what the group may do follows from the config file', async (test) => {

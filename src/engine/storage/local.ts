@@ -228,10 +228,18 @@ function storageIn(location: string): Storage {
     async write(name, content, signal, onTaken) {
       const path = join(location, pathOf(name))
       await attempt(`write ${describeName(name)}`, name, signal, async () => {
+        let isTaken = false
+        const take =
+          onTaken &&
+          (() => {
+            isTaken = true
+            onTaken()
+          })
         try {
-          await writeFileDurably(path, content, { replace: false, signal, onTaken })
+          await writeFileDurably(path, content, { replace: false, signal, onTaken: take })
         } catch (error) {
-          if (!(error instanceof EngineError && error.code === 'NOT_FOUND')) throw error
+          // A folder may go away also behind the bytes, which may be others by now.
+          if (isTaken || !(error instanceof EngineError && error.code === 'NOT_FOUND')) throw error
           await makeFoldersOf(path)
           await writeFileDurably(path, content, { replace: false, signal, onTaken })
         }
