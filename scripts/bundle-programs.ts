@@ -5,12 +5,13 @@
  *
  *   node scripts/bundle-programs.ts     what is in dist/
  */
-import { globSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, globSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join, posix, relative } from 'node:path'
 import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
 
 const SOURCE = join(import.meta.dirname, '../src')
 const COMMAND_LINE = 'cli/main.ts'
+const COMMANDER = join(import.meta.dirname, '../node_modules/commander')
 
 /**
  * What of the command line goes into one file each: these modules with all that they import, save what an earlier row has. The
@@ -79,9 +80,30 @@ export async function bundlePrograms(dist: string): Promise<void> {
     // Beside the program itself: what a module finds by its own place is found from all of them alike.
     chunkNames: '[name]-[hash]',
   } as const satisfies BuildOptions
-  const { metafile } = await build({ ...commandLine, write: false })
+  const { metafile } = await build({ ...commandLine, plugins: [takeCommander], write: false })
   rmSync(join(dist, folder), { recursive: true, force: true })
-  await build({ ...commandLine, plugins: [adjustModules(folder, neededByLayers(metafile))] })
+  await build({ ...commandLine, plugins: [takeCommander, adjustModules(folder, neededByLayers(metafile))] })
+  copyFileSync(join(COMMANDER, 'LICENSE'), join(dist, folder, 'commander.LICENSE'))
+}
+
+/**
+ * The one package that every command line loads is part of the bundle. It imports modules of Node.js of which opening one costs as
+ * much as all of its own files do, for commands that are programs of their own, which Holdfast has none of.
+ */
+const takeCommander: Plugin = {
+  name: 'take-commander',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^commander$/ }, () => ({ path: join(COMMANDER, 'index.js') }))
+    onResolve({ filter: /^node:(child_process|process)$/ }, ({ path, importer }) =>
+      importer.startsWith(COMMANDER) ? { path, namespace: 'when-used' } : undefined,
+    )
+    onLoad({ filter: /./, namespace: 'when-used' }, ({ path }) => ({
+      contents:
+        path === 'node:process'
+          ? 'export default globalThis.process'
+          : `export default { spawn: (...all) => process.getBuiltinModule('${path}').spawn(...all) }`,
+    }))
+  },
 }
 
 function compiled(module: string): string {

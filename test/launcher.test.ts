@@ -67,24 +67,24 @@ test('a checkout runs its source on its own runtime, whatever is on PATH', () =>
   assert.deepEqual([status, stderr], [0, ''])
   assert.equal(
     stdout,
-    'own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 --heap-growing-percent=80 ' +
-      '--invocation-count-for-maglev=5000 --invocation-count-for-maglev-osr=1000 --invocation-count-for-osr=10000 ' +
-      `--invocation-count-for-turbofan=50000 ${root}/src/cli/main.ts a b -c\n`,
+    'own: --disable-warning=ExperimentalWarning --max-semi-space-size=4 --no-parallel-scavenge ' +
+      `${root}/src/cli/main.ts a b -c\n`,
   )
 })
 
 test('Node.js takes the options for speed and memory; one that does not know them runs without', () => {
-  const root = installation('options', { 'dist/cli/main.js': `console.log(process.execArgv.join(' '))` })
+  const main = `console.log(process.execArgv.join(' '), 'later', process.env.HOLDFAST_V8_OPTIONS)`
+  const root = installation('options', { 'dist/cli/main.js': main })
   assert.match(
     run(join(root, 'bin/holdfast'), [], { PATH: realNode }).stdout,
-    /heap-growing-percent=80 .*for-turbofan=/,
+    /--max-semi-space-size=4 .*later --heap-growing-percent=80 .*for-turbofan=/,
   )
   const later = pathWith(
     'path-with-later-node',
-    '#!/bin/sh\n[ "$*" = --version ] && echo v30.0.0 && exit\ncase "$*" in *turbofan*) exit 9 ;; esac\necho "$@"\n',
+    '#!/bin/sh\n[ "$*" = --version ] && echo v30.0.0 && exit\ncase "$*" in *turbofan*) exit 9 ;; esac\necho "$@ later$HOLDFAST_V8_OPTIONS"\n',
   )
   const { status, stdout } = run(join(root, 'bin/holdfast'), [], { PATH: later })
-  assert.deepEqual([status, stdout], [0, `--disable-warning=ExperimentalWarning ${root}/dist/cli/main.js\n`])
+  assert.deepEqual([status, stdout], [0, `--disable-warning=ExperimentalWarning ${root}/dist/cli/main.js later\n`])
 })
 
 test('a checkout without a runtime of its own takes the one on PATH', () => {

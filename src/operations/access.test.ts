@@ -110,7 +110,7 @@ describe('opening ahead', () => {
     }
     const ahead = await openAhead({ ...access(storage), password }, undefined)
     let isOpened = false
-    ahead.opening!.then(() => {
+    ahead.opening!.repository.then(() => {
       isOpened = true
     })
     for (let turn = 0; turn < 10; turn++) await Promise.resolve()

@@ -22,7 +22,13 @@ export interface RepositoryAccess {
   /** Keeps index, snapshots and trees on this machine; without it nothing is kept. */
   readonly cache?: RepositoryCache | undefined
   /** The repository that is being opened already; see `openAhead`. */
-  readonly opening?: Promise<Repository>
+  readonly opening?: OpeningRepository
+}
+
+export interface OpeningRepository {
+  readonly repository: Promise<Repository>
+  /** Resolves, and never rejects, when no other thread works on it any more: from then on it is waited for. */
+  readonly derived: Promise<void>
 }
 
 export interface RepositoryCache {
@@ -109,19 +115,19 @@ async function cached(repository: Repository, { cache, location, storage }: Repo
  * when there is nothing to wait for. What goes wrong is said to who uses the access then.
  */
 export async function openAhead(access: RepositoryAccess, signal: AbortSignal | undefined): Promise<RepositoryAccess> {
-  const { promise: isUnderWay, resolve } = Promise.withResolvers<void>()
-  const opening = open(access, signal, resolve)
-  opening.then(() => resolve(), resolve)
-  await isUnderWay
-  return { ...access, opening }
+  const underWay = Promise.withResolvers<{ readonly derived: Promise<void> }>()
+  const repository = open(access, signal, (derived) => underWay.resolve({ derived }))
+  const over = () => underWay.resolve({ derived: Promise.resolve() })
+  repository.then(over, over)
+  return { ...access, opening: { repository, ...(await underWay.promise) } }
 }
 
 async function open(
   access: RepositoryAccess,
   signal: AbortSignal | undefined,
-  onDerivation?: () => void,
+  onDerivation?: (derived: Promise<void>) => void,
 ): Promise<Repository> {
-  if (access.opening) return access.opening
+  if (access.opening) return access.opening.repository
   const storage = storageAt(access)
   try {
     return await openRepository(storage, { password: access.password, onDerivation, signal })

@@ -34,5 +34,8 @@ export function adaptiveFileStore(inline: FileStore, startPool: () => FileStore)
       const to = pool ?? inline
       to.store(file)
     },
+    noMore() {
+      pool?.noMore()
+    },
   }
 }

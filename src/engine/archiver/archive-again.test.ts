@@ -22,7 +22,7 @@ import { POLYNOMIAL, storeBlobs, testRepository } from '../../../test/equipment/
 import type { BlobId } from '../format/id.ts'
 import { encodeTree } from '../format/tree.ts'
 import { createChunker } from '../kernels/chunker.ts'
-import { FolderEntries } from '../os/entry-stats.ts'
+import { EntryStats, FolderEntries } from '../os/entry-stats.ts'
 import { setExtendedAttribute } from '../os/extended-attributes.ts'
 import { loadIndex } from '../repository/load-index.ts'
 import { TreeReader } from '../repository/tree-reader.ts'
@@ -155,6 +155,7 @@ describe('archive again', () => {
         let noted = new KnownFolders(now())
         let { tree } = await archived(folder, sink, { folders: { known: undefined, noted } })
         for (const edits of rounds) {
+          await nextTick()
           for (const one of edits) {
             try {
               apply(folder.path, one)
@@ -182,6 +183,17 @@ describe('archive again', () => {
           assert.deepEqual(others, expected)
           assert.equal(dirsChanged + dirsUnmodified, before + same)
           assert.ok(Math.abs(dirsChanged - before) < folder.path.split('/').length - 1)
+          // Of what has not changed since the last round, nobody asks for extended attributes.
+          const trusting = { known: new KnownFolders(now() + 60), noted: new KnownFolders(now()) }
+          const unasked = await lookedAhead(folder)
+          const trusted = await archived(folder, sink, {
+            parent: parentIn(sink, tree),
+            lookAhead: unasked,
+            folders: trusting,
+          })
+          assert.equal(trusted.subtree, full.subtree)
+          assert.deepEqual(trusted.counts.filesUnmodified, again.counts.filesUnmodified)
+          assert.equal(trusting.noted.size, folders.noted.size)
           noted = folders.noted
           tree = again.tree
         }
@@ -248,6 +260,24 @@ describe('archive again', () => {
     assert.deepEqual(totals(again), totals(full))
   })
 
+  it('asks again for extended attributes of everything where some are missing from the snapshot, or under another name', async () => {
+    using folder = sampleTree()
+    const sink = collectingSink()
+    const sound = new KnownFolders(now())
+    await archived(folder, sink, { folders: { known: undefined, noted: sound } })
+    assert.ok(sound.trustedBefore > 0)
+    setExtendedAttribute(
+      Buffer.from(`${folder.path}/c/one`),
+      Buffer.from('user.\xff', 'latin1') as never,
+      Buffer.from('x'),
+    )
+    const told: string[] = []
+    const noted = new KnownFolders(now())
+    await archived(folder, sink, { folders: { known: sound, noted }, onProblem: ({ kind }) => told.push(kind) })
+    assert.deepEqual(told, ['metadata'])
+    assert.ok(noted.trustedBefore < 0)
+  })
+
   it('says each time what it leaves out, also in a folder in which nothing has changed', async () => {
     using folder = sampleTree()
     await using server = createServer().listen(`${folder.path}/c/socket`)
@@ -300,6 +330,11 @@ describe('archive again', () => {
     assert.ok(other.paths(again.nodes).length > 10) // which fails when one of them is missing
   })
 })
+
+/** Until a change gets another time than what came before. */
+function nextTick(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 12))
+}
 
 interface Edit {
   readonly kind: string
@@ -368,6 +403,50 @@ describe('LookAhead', () => {
     )
     const some = lookAhead.changedSince(now - 600, (changed) => changed.files >= 2)
     assert.ok(some.files >= 2 && some.files < files.length, `${some.files} files`)
+  })
+
+  it('names large files that changed after some second, but none that is not selected or has further links', async () => {
+    using folder = sampleTree()
+    const lookAhead = await lookedAhead(folder, (path) => !path.toString().endsWith('/a/deep/z'))
+    const second = (name: string) => Math.floor(lstatSync(`${folder.path}/${name}`).ctimeMs / 1000)
+    const named = (after: number, least: number) =>
+      lookAhead.changedFiles(after, least).map(({ path, stats }) => {
+        assert.ok(stats.equals(EntryStats.atPath(path)))
+        return path.toString().slice(folder.path.length + 1)
+      })
+    const all = ['a/y', 'b/"', 'b/<&>', 'b/ü', 'c/one']
+    assert.deepEqual(named(second('a/y') - 60, 0).sort(), all)
+    assert.deepEqual(named(second('a/y') + 60, 0), [])
+    const least = Math.max(...all.map((name) => lstatSync(`${folder.path}/${name}`).size))
+    assert.deepEqual(
+      named(second('a/y') - 60, least).sort(),
+      all.filter((name) => lstatSync(`${folder.path}/${name}`).size === least),
+    )
+    assert.deepEqual(named(second('a/y') - 60, least + 1), [])
+  })
+
+  it('leaves the thread to others while it is paused, but not for long', async () => {
+    using folder = temporaryFolder()
+    for (let i = 0; i < 2000; i++) mkdirSync(`${folder.path}/${i}`)
+    const begun = performance.now()
+    const lookAhead = new LookAhead(undefined)
+    void lookAhead.run([Buffer.from(folder.path)])
+    lookAhead.pause()
+    let isOver = false
+    void lookAhead.allSeen.then(() => {
+      isOver = true
+    })
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    assert.equal(isOver, false)
+    await lookAhead.allSeen
+    assert.ok(performance.now() - begun >= 190)
+    const another = new LookAhead(undefined)
+    void another.run([Buffer.from(folder.path)])
+    another.pause()
+    another.goOn()
+    await another.allSeen
+    another.pause()
+    another.stop()
   })
 })
 

@@ -7,6 +7,7 @@ import { unlessRefused } from '../threads.ts'
 import { adaptiveFileStore, isWorthThreads } from './adaptive-file-store.ts'
 import { type ArchiveOptions, type ArchiveResult, archive } from './archive.ts'
 import { inlineFileStore } from './file-store.ts'
+import { StoreAhead } from './pool/store-ahead.ts'
 import { StorePool } from './pool/store-pool.ts'
 import { StoreThreads, type StoreThreadsOptions } from './pool/store-threads.ts'
 
@@ -14,8 +15,8 @@ export interface ArchiveIntoOptions extends Omit<ArchiveOptions, 'sink' | 'chunk
   /** The program of the threads. With a `veto` it is one that asks that veto; see `store-worker.ts`. */
   readonly program?: URL | undefined
   readonly workers?: number | undefined
-  /** Instead of both: threads that were started ahead; see `startStoreThreads`. They end with the archive. */
-  readonly threads?: StoreThreads | undefined
+  /** Instead of both: threads that are at work already; see `storeAhead`. They end with the archive. */
+  readonly ahead?: StoreAhead | undefined
 }
 
 const PROGRAM = new URL(`./pool/store-worker-main${extname(import.meta.url)}`, import.meta.url)
@@ -29,6 +30,16 @@ export function startStoreThreads(
   { oneLess }: Pick<StoreThreadsOptions, 'oneLess'>,
 ): StoreThreads | undefined {
   return isWorthThreads(amount) ? unlessRefused(() => new StoreThreads({ program: PROGRAM, oneLess })) : undefined
+}
+
+/** Lets threads store files before `archiveInto` comes to them. Who calls this disposes of it. */
+export function storeAhead(
+  repository: IndexedRepository,
+  writer: BlobWriter,
+  threads: StoreThreads,
+  signal: AbortSignal | undefined,
+): StoreAhead {
+  return new StoreAhead(new StorePool({ repository, writer, threads, signal }))
 }
 
 /** `archive` into a repository, on all processors. Every blob is handed to the writer when this resolves. */
@@ -45,14 +56,12 @@ export async function archiveInto(
     signal?.throwIfAborted()
   }
   await using pools = new AsyncDisposableStack()
-  let pool: StorePool | undefined
-  const startPool = (threads: StoreThreads | StoreThreadsOptions) => {
-    pool = pools.use(new StorePool({ repository, writer, threads, signal }))
+  let pool: StorePool | StoreAhead | undefined = options.ahead && pools.use(options.ahead)
+  const startPool = () => {
+    pool = pools.use(new StorePool({ repository, writer, threads: { program, workers }, signal }))
     return pool
   }
-  const files = options.threads
-    ? startPool(options.threads)
-    : adaptiveFileStore(inlineFileStore({ sink: writer, chunker, veto, turn }), () => startPool({ program, workers }))
+  const files = pool ?? adaptiveFileStore(inlineFileStore({ sink: writer, chunker, veto, turn }), startPool)
   const result = await archive(targets, { ...options, sink: writer, chunker, files })
   await pool?.finish()
   return result

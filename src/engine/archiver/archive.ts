@@ -294,11 +294,14 @@ class Archive implements FilesInArchive {
   #untold: (() => Buffer) | undefined
   /** Whether somebody decides by its path what becomes of an entry. */
   readonly #asksPaths: boolean
+  /** What changed before that second of the clock, and is in the parent's tree without extended attributes, still has none. */
+  readonly #trustedBefore: number
 
   constructor(options: ArchiveOptions) {
     this.#options = options
     const { sink, chunker, veto, select, replacements } = options
     this.#asksPaths = select !== undefined || (replacements?.size ?? 0) > 0
+    this.#trustedBefore = options.folders?.known?.trustedBefore ?? Number.NEGATIVE_INFINITY
     this.#files = options.files ?? inlineFileStore({ sink, chunker, veto, turn: () => this.#turn() })
   }
 
@@ -310,6 +313,7 @@ class Archive implements FilesInArchive {
     for (const [key, entry] of tree.entries) {
       found.push(await this.#targetEntry(entry, Buffer.from(key, 'latin1'), parent?.entryOutOfOrder(key)))
     }
+    this.#files.noMore()
     const nodes = await this.#resolved(found)
     if (this.#failure) throw this.#failure.error
     if (this.#untold) this.#tellProgress(this.#untold, performance.now())
@@ -452,14 +456,29 @@ class Archive implements FilesInArchive {
         this.#problem(path, 'socket', `${path} is a socket: not archived`)
         return undefined
       default: {
-        const looked = this.#attributes(path, stats)
-        const fitting = this.#fitting(path, stats, looked, parent)
+        const { looked, fitting } = this.#compared(path, stats, parent)
         return fitting ? kept(parent!, fitting) : encoded(this.#node(path, name, stats, looked))
       }
     }
   }
 
-  /** The node in the parent's tree that says the same of the entry, word for word. */
+  /** The entry's extended attributes, and the node in the parent's tree that says the same of it, word for word. */
+  #compared(
+    path: Buffer,
+    stats: EntryStats,
+    parent: ParentEntry | undefined,
+  ): { readonly looked: Attributes; readonly fitting: FittingNode | undefined } {
+    if (parent !== undefined && stats.isUnasked && stats.isOlderThan(this.#trustedBefore)) {
+      const fitting = this.#fitting(path, stats, NO_ATTRIBUTES, parent)
+      if (fitting) {
+        stats.takeAsBare()
+        return { looked: NO_ATTRIBUTES, fitting }
+      }
+    }
+    const looked = this.#attributes(path, stats)
+    return { looked, fitting: this.#fitting(path, stats, looked, parent) }
+  }
+
   #fitting(
     path: Buffer,
     stats: EntryStats,
@@ -484,8 +503,7 @@ class Archive implements FilesInArchive {
     part: Part,
     inner: TargetFolder | undefined,
   ): Promise<Found> {
-    const looked = this.#attributes(path, stats)
-    const fitting = this.#fitting(path, stats, looked, parent)
+    const { looked, fitting } = this.#compared(path, stats, parent)
     const { lookAhead, folders } = this.#options
     // Other targets are looked for where they are named, be they in the folder or not.
     const isWhole = (inner?.entries.size ?? 0) === 0
@@ -517,7 +535,8 @@ class Archive implements FilesInArchive {
         missing.delete(key)
         const childName = Buffer.from(key, 'latin1')
         const childPath = below(path, childName)
-        const child = this.#child(childPath, childName, entries.stats(i), parentFolder?.entry(key), childPart, target)
+        const seen = entries.stats(i, this.#trustedBefore)
+        const child = this.#child(childPath, childName, seen, parentFolder?.entry(key), childPart, target)
         // Most are there at once, and a turn of the loop for each would cost as much as the `lstat`.
         const there = child instanceof Promise ? await child : child
         if (there !== undefined) found.push(there)
@@ -568,12 +587,13 @@ class Archive implements FilesInArchive {
     let bytes = 0
     let i = from
     for (; i < to; i++) {
-      const stats = entries.stats(i)
-      if (!stats?.isBare || !stats.isFile()) break
+      const stats = entries.stats(i, this.#trustedBefore)
+      if (!stats?.isFile() || !(stats.isBare || stats.isUnasked)) break
       const entry = parent.entry(entries.names[i]!)
       const facts = entry && bareFileFacts(stats)
       const fitting = facts && entry.fitting(facts, this.#isBlobStored)
       if (fitting === undefined) break
+      stats.takeAsBare()
       found.push(kept(entry!, fitting))
       bytes += stats.size
     }
@@ -695,8 +715,7 @@ class Archive implements FilesInArchive {
   ): Found | Promise<Found> {
     let before: TreeNode | undefined
     if (parent) {
-      const looked = this.#attributes(path, stats)
-      const fitting = this.#fitting(path, stats, looked, parent)
+      const { looked, fitting } = this.#compared(path, stats, parent)
       if (fitting) {
         this.#countFile(path, 'filesUnmodified', stats.size, part)
         return kept(parent, fitting)
@@ -882,6 +901,7 @@ class Archive implements FilesInArchive {
   }
 
   #reportAttributes({ problems }: Attributes): void {
+    if (problems.length > 0) this.#options.folders?.noted.distrust()
     for (const problem of problems) this.#options.onProblem?.(problem)
   }
 

@@ -46,6 +46,8 @@ export interface FileStore {
   readonly isConcurrent: boolean
   /** Returns at once; one of the file's two functions is called when it is done with, or had to be given up. */
   store(file: FileToStore): void
+  /** No more files come, and the caller's thread has nothing to do but wait for those that did. */
+  noMore(): void
 }
 
 /** The blobs of a file, in order. */
@@ -104,6 +106,7 @@ export function inlineFileStore({ sink, chunker, veto, turn }: InlineFileStoreOp
         (error: unknown) => file.whenFailed(error),
       )
     },
+    noMore() {},
   }
 }
 

@@ -28,12 +28,20 @@ test('what is noted of folders is read again as it was', () => {
     fc.property(fc.uniqueArray(fc.tuple(fc.string(), folder), { selector: ([name]) => name }), (folders) => {
       const noted = sample(folders)
       const known = parseKnownFolders(noted.encode(KEY, INDEXES), KEY, new Set(INDEXES))!
-      assert.equal(known.lookedAt, noted.lookedAt)
+      assert.equal(known.trustedBefore, noted.trustedBefore)
       assert.equal(known.size, folders.length)
       for (const [name, expected] of folders) assert.deepEqual(known.find(fingerprint(name)), { ...expected })
       assert.equal(known.find(fingerprint('another\0')), undefined)
     }),
   )
+})
+
+test('a note of what could not be seen whole trusts nothing, once it was written and read again', () => {
+  const noted = sample()
+  assert.equal(noted.trustedBefore, 1_790_000_000 - 2)
+  noted.distrust()
+  assert.ok(noted.trustedBefore < 0)
+  assert.ok(parseKnownFolders(noted.encode(KEY, INDEXES), KEY, new Set(INDEXES))!.trustedBefore < 0)
 })
 
 test('a note is good for no other snapshot, no other request, and not after an index file has gone', () => {

@@ -10,7 +10,7 @@ import { type BlobId, type IndexId, parseId, type SnapshotId } from '../format/i
 //   8 bytes   MAGIC
 //   32        snapshot
 //   32        what the archive was asked for: see `KnownFoldersKey`
-//   8         when it began to look, in seconds since the epoch (double, little endian as all of these)
+//   8         when it began to look, in seconds since the epoch (double, little endian as all of these); 0 where it could not see all
 //   4 + 32 n  index files, number first
 //   4 + 80 n  folders: fingerprint 32, tree 32, files 8, bytes 8 (doubles)
 
@@ -22,6 +22,9 @@ const FOLDER = 2 * ID + 16
 
 /** Folders that are noted at most: of 80 bytes each in the file, and three times as many in memory. */
 export const MOST_FOLDERS = 200_000
+
+/** What the time of a change may lag behind the clock: a tick of the kernel, and what clocks of two machines may differ by. */
+export const CLOCK_SECONDS = 2
 
 /** For which backup a note is good. */
 export interface KnownFoldersKey {
@@ -40,12 +43,25 @@ export interface KnownFolder {
 
 /** Folders by their fingerprints (`FolderEntries.fingerprint`). */
 export class KnownFolders {
-  /** When somebody began to look at them, in seconds since the epoch. */
-  readonly lookedAt: number
+  #lookedAt: number
   readonly #folders = new Map<string, KnownFolder>()
 
+  /** `lookedAt`: when somebody began to look at them, in seconds since the epoch. */
   constructor(lookedAt: number) {
-    this.lookedAt = lookedAt
+    this.#lookedAt = lookedAt
+  }
+
+  /**
+   * Second of the clock: what last changed before it has, where the snapshot says the same of it otherwise, the same extended
+   * attributes as well, for they cannot be changed without the time of the change.
+   */
+  get trustedBefore(): number {
+    return this.#lookedAt - CLOCK_SECONDS
+  }
+
+  /** Extended attributes could not be read, and are missing from the snapshot: next time everything is asked for them, to say so again. */
+  distrust(): void {
+    this.#lookedAt = 0
   }
 
   get size(): number {
@@ -66,7 +82,7 @@ export class KnownFolders {
     MAGIC.copy(bytes)
     bytes.write(snapshot, MAGIC.length, 'hex')
     request.copy(bytes, MAGIC.length + ID)
-    bytes.writeDoubleLE(this.lookedAt, MAGIC.length + 2 * ID)
+    bytes.writeDoubleLE(this.#lookedAt, MAGIC.length + 2 * ID)
     let at = bytes.writeUInt32LE(indexFiles.length, HEADER)
     for (const id of indexFiles) at += bytes.write(id, at, 'hex')
     at = bytes.writeUInt32LE(this.#folders.size, at)

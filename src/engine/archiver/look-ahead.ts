@@ -2,14 +2,15 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { BlobId } from '../format/id.ts'
 import { type EntryStats, FolderEntries } from '../os/entry-stats.ts'
 import { below } from './below.ts'
-import type { KnownFolders } from './known-folders.ts'
+import { CLOCK_SECONDS, type KnownFolders } from './known-folders.ts'
+import type { SeenFile } from './pool/store-ahead.ts'
 
 /** Entries that are remembered at most: of about 150 bytes each with their names. */
 const MOST_ENTRIES = 100_000
-/** What the time of a change may lag behind the clock: a tick of the kernel, and what clocks of two machines may differ by. */
-const CLOCK_SECONDS = 2
 /** Short: a lock is taken meanwhile, in ten steps that wait for a slice each, and slowly taken it may not be used before it has settled. */
 const SLICE_MILLISECONDS = 2
+
+const MOST_PAUSE_MILLISECONDS = 200
 
 interface SeenFolder {
   readonly entries: FolderEntries
@@ -45,6 +46,8 @@ export class LookAhead {
   readonly begun = Date.now()
   #entries = 0
   #isStopped = false
+  #paused: PromiseWithResolvers<void> | undefined
+  #pauseEnd: NodeJS.Timeout | undefined
   readonly #allSeen = Promise.withResolvers<void>()
 
   constructor(select: ((path: Buffer, stats: EntryStats) => boolean) | undefined) {
@@ -58,6 +61,7 @@ export class LookAhead {
     const turn = async () => {
       if (performance.now() < sliceEnd) return
       await nextTurn()
+      await this.#paused?.promise
       sliceEnd = performance.now() + SLICE_MILLISECONDS
     }
     for (let folder = todo.pop(); folder !== undefined && !this.#isStopped; folder = todo.pop()) {
@@ -81,6 +85,20 @@ export class LookAhead {
 
   stop(): void {
     this.#isStopped = true
+    this.goOn()
+  }
+
+  /** Leaves the thread to others until `goOn` is called, or for too long: they may wait for something far away. */
+  pause(): void {
+    if (this.#isStopped || this.#paused) return
+    this.#paused = Promise.withResolvers()
+    this.#pauseEnd = setTimeout(() => this.goOn(), MOST_PAUSE_MILLISECONDS)
+  }
+
+  goOn(): void {
+    clearTimeout(this.#pauseEnd)
+    this.#paused?.resolve()
+    this.#paused = undefined
   }
 
   /** Files that were seen to have changed since a moment, in seconds since the epoch, and their sizes; no more once it is `enough`. */
@@ -94,6 +112,19 @@ export class LookAhead {
       if (enough({ files, bytes })) break
     }
     return { files, bytes }
+  }
+
+  /** Files of at least so many bytes that were seen to have changed in a later second of the clock, and are selected; without further links. */
+  changedFiles(after: number, leastBytes: number): SeenFile[] {
+    const files: SeenFile[] = []
+    for (const [key, { entries }] of this.#folders) {
+      for (const index of entries.changedFiles(after + 1, leastBytes)) {
+        const path = below(Buffer.from(key, 'latin1'), Buffer.from(entries.names[index]!, 'latin1'))
+        const stats = entries.stats(index, Number.POSITIVE_INFINITY)!
+        if (stats.nlink === 1 && (this.#select?.(path, stats) ?? true)) files.push({ path, stats })
+      }
+    }
+    return files
   }
 
   /** What was found in the folder; it is forgotten then. */
@@ -130,7 +161,7 @@ export class LookAhead {
   }
 
   #subtree(seen: SeenFolder, known: KnownFolders): KnownSubtree | undefined {
-    const fingerprint = seen.entries.fingerprint(known.lookedAt - CLOCK_SECONDS)
+    const fingerprint = seen.entries.fingerprint(known.trustedBefore)
     const here = fingerprint === undefined ? undefined : known.find(fingerprint)
     if (here === undefined) return undefined
     seen.fingerprint = fingerprint
@@ -170,7 +201,7 @@ export class LookAhead {
     for (let i = 0; i < names.length; i++) {
       if (!entries.isFolder(i)) continue
       const path = below(folder, Buffer.from(names[i]!, 'latin1'))
-      if (!(this.#select?.(path, entries.stats(i)!) ?? true)) continue
+      if (!(this.#select?.(path, entries.stats(i, Number.POSITIVE_INFINITY)!) ?? true)) continue
       folders.push(path)
       keys.push(path.toString('latin1'))
     }

@@ -13,12 +13,20 @@ const ARCHITECTURES = new Set(['x64', 'arm64', 'riscv64', 'ppc64', 'loong64'])
  * 32-bit machines. An unknown function throws `UNSUPPORTED` too.
  */
 export function cFunction<Arguments extends readonly unknown[]>(prototype: string): (...args: Arguments) => number {
-  let bound: { readonly call: (...args: Arguments) => number; readonly errno: () => number } | undefined
-  return (...args) => {
-    bound ??= bind<Arguments>(prototype)
-    const result = bound.call(...args)
-    return result === -1 ? -bound.errno() : result
-  }
+  let bound: { readonly call: (...args: unknown[]) => number; readonly errno: () => number } | undefined
+  const negated = (result: number) => (result === -1 ? -bound!.errno() : result)
+  // Where a folder of 50,000 entries is looked at, an array for the arguments of each call takes a tenth of its time.
+  const plain =
+    prototype.split(',').length === 5
+      ? (a: unknown, b: unknown, c: unknown, d: unknown, e: unknown) => {
+          bound ??= bind(prototype)
+          return negated(bound.call(a, b, c, d, e))
+        }
+      : (...args: unknown[]) => {
+          bound ??= bind(prototype)
+          return negated(bound.call(...args))
+        }
+  return plain as unknown as (...args: Arguments) => number
 }
 
 /** The process's own C library, whatever it is called: Node is linked with it. Throws as `cFunction` does. */
@@ -40,10 +48,10 @@ export function cLibrary(): ProcessLibrary {
   }
 }
 
-function bind<Arguments extends readonly unknown[]>(prototype: string) {
+function bind(prototype: string) {
   const { koffi, library } = cLibrary()
   try {
-    return { call: library.func(prototype) as (...args: Arguments) => number, errno: () => koffi.errno() }
+    return { call: library.func(prototype) as (...args: unknown[]) => number, errno: () => koffi.errno() }
   } catch (cause) {
     throw new EngineError('UNSUPPORTED', `Cannot use \`${prototype}\`: the C library does not have it`, { cause })
   }

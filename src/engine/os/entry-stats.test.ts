@@ -154,6 +154,25 @@ test('an entry with an extended attribute is not bare', () => {
   assert.equal(EntryStats.atPath(Buffer.from(`${folder.path}/without`)).isBare, false)
 })
 
+test('what changed before some second is not asked for extended attributes, and counts as without any for who knows it', () => {
+  using folder = temporaryFolder()
+  for (const name of ['a', 'b']) writeFileSync(`${folder.path}/${name}`, '')
+  const later = Math.floor(Date.now() / 1000) + 60
+  const [asked, unasked] = [FolderEntries.in(Buffer.from(folder.path)), FolderEntries.in(Buffer.from(folder.path))]
+  assert.equal(asked.stats(0)!.isUnasked, false)
+  const first = unasked.stats(0, later)!
+  assert.deepEqual([first.isUnasked, first.isBare, first.isOlderThan(later)], [true, false, true])
+  assert.equal(first.isOlderThan(later - 600), false)
+  assert.ok(first.equals(asked.stats(0)!))
+  first.takeAsBare()
+  assert.deepEqual([unasked.stats(0)!.isUnasked, unasked.stats(0)!.isBare], [false, true])
+  assert.equal(unasked.stats(1, later)!.isUnasked, true)
+  assert.equal(unasked.fingerprint(), asked.fingerprint())
+  setExtendedAttribute(Buffer.from(`${folder.path}/b`), 'user.note', Buffer.from('x'))
+  const changed = FolderEntries.in(Buffer.from(folder.path)).stats(1, later - 600)!
+  assert.deepEqual([changed.isUnasked, changed.isBare], [false, false])
+})
+
 test('the fingerprint of a folder is another one after each change of an entry that lstat tells of', () => {
   using folder = temporaryFolder()
   const at = (name: string) => `${folder.path}/${name}`

@@ -106,9 +106,21 @@ export class EntryStats {
     return true
   }
 
-  /** Whether the entry was found, just before, to have no extended attributes; nobody looked where it is false. */
+  /** Whether the entry was found, just before, to have no extended attributes; it has some, or nobody looked, where it is false. */
   get isBare(): boolean {
     return (this.#words[this.#at]! & BARE) !== 0
+  }
+  /** Whether nobody looked for its extended attributes. */
+  get isUnasked(): boolean {
+    return (this.#words[this.#at]! & ASKED) === 0
+  }
+  /** Whether it last changed before that second of the clock, and after 1969 and before 2106. */
+  isOlderThan(second: number): boolean {
+    return isOlder(this.#words, this.#at, second)
+  }
+  /** For who knows that it has none, without a look. */
+  takeAsBare(): void {
+    this.#words[this.#at]! |= ASKED | BARE
   }
   /** False for words that nobody wrote. */
   get isKnown(): boolean {
@@ -207,10 +219,18 @@ export class FolderEntries {
     return new FolderEntries(folder, readdirSync(folder, { encoding: 'latin1' }).sort())
   }
 
-  /** Of the name at this place; looks at it, and at some after it, unless that was done. */
-  stats(index: number): EntryStats | undefined {
+  /**
+   * Of the name at this place; looks at it, and at some after it, unless that was done. What last changed before that second of the
+   * clock is not asked for extended attributes.
+   */
+  stats(index: number, before = Number.NEGATIVE_INFINITY): EntryStats | undefined {
     const at = STATS_WORDS * index
-    if ((this.#words[at]! & ASKED) === 0) this.#ask(index, Math.min(index + BLOCK, this.names.length))
+    if ((this.#words[at]! & ASKED) === 0) {
+      const end = Math.min(index + BLOCK, this.names.length)
+      if (this.#words[at] === 0) this.look(index, end)
+      if (before === Number.NEGATIVE_INFINITY) this.lookForAttributes(index, end)
+      else if (!isOlder(this.#words, at, before)) this.lookForAttributes(index, index + 1)
+    }
     return (this.#words[at]! & KNOWN) === 0 ? undefined : new EntryStats(this.#words, at)
   }
 
@@ -226,13 +246,21 @@ export class FolderEntries {
     let files = 0
     let bytes = 0
     for (let at = 0; at < words.length; at += STATS_WORDS) {
-      if ((words[at]! & KNOWN) === 0 || (words[at + MODE]! & S_IFMT) !== S_IFREG) continue
-      // Before 1970 is before anything that is asked for.
-      if (words[at + CTIME + 1]! >= 2 ** 31 || words[at + CTIME + 1]! * 2 ** 32 + words[at + CTIME]! < second) continue
+      if (!isChangedFile(words, at, second)) continue
       files += 1
-      bytes += words[at + SIZE + 1]! * 2 ** 32 + words[at + SIZE]!
+      bytes += sizeAt(words, at)
     }
     return { files, bytes }
+  }
+
+  /** Places of those of them that have at least so many bytes. */
+  changedFiles(second: number, leastBytes: number): number[] {
+    const words = this.#words
+    const found: number[] = []
+    for (let at = 0; at < words.length; at += STATS_WORDS) {
+      if (isChangedFile(words, at, second) && sizeAt(words, at) >= leastBytes) found.push(at / STATS_WORDS)
+    }
+    return found
   }
 
   /**
@@ -253,8 +281,8 @@ export class FolderEntries {
     words.set(this.#words, 1)
     for (let i = 0, at = 1; i < names.length; i++, at += STATS_WORDS) {
       let marks = words[at + MARKS]!
-      if ((marks & (KNOWN | ASKED)) === KNOWN && !(words[at + CTIME + 1] === 0 && words[at + CTIME]! < before)) {
-        this.#ask(i, i + 1)
+      if ((marks & (KNOWN | ASKED)) === KNOWN && !isOlder(this.#words, at - 1, before)) {
+        this.lookForAttributes(i, i + 1)
         marks = this.#words[at - 1 + MARKS]!
       }
       if ((marks & KNOWN) === 0 || (marks & (ASKED | BARE)) === ASKED) return undefined
@@ -301,11 +329,6 @@ export class FolderEntries {
     }
   }
 
-  #ask(from: number, to: number): void {
-    this.look(from, to)
-    this.lookForAttributes(from, to)
-  }
-
   /** Puts the folder into `path`; false where it has no room. */
   #enter(): boolean {
     const length = this.#folder.length
@@ -324,6 +347,20 @@ export class FolderEntries {
     path[prefix + name.length] = 0
     return true
   }
+}
+
+function isChangedFile(words: Uint32Array, at: number, second: number): boolean {
+  if ((words[at]! & KNOWN) === 0 || (words[at + MODE]! & S_IFMT) !== S_IFREG) return false
+  // Before 1970 is before anything that is asked for.
+  return words[at + CTIME + 1]! < 2 ** 31 && words[at + CTIME + 1]! * 2 ** 32 + words[at + CTIME]! >= second
+}
+
+function sizeAt(words: Uint32Array, at: number): number {
+  return words[at + SIZE + 1]! * 2 ** 32 + words[at + SIZE]!
+}
+
+function isOlder(words: Uint32Array, at: number, second: number): boolean {
+  return words[at + CTIME + 1] === 0 && words[at + CTIME]! < second
 }
 
 function isBare(): boolean {

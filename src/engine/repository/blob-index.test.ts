@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { type BlobId, hashId, type PackId } from '../format/id.ts'
 import { type BlobType, type PackedBlob, packHeaderSize, plaintextLength } from '../format/pack-header.ts'
 import { BlobIndex, type BlobLocation } from './blob-index.ts'
+import { KnownBlobs } from './known-blobs.ts'
 
 const blobId = (seed: number | string) => hashId<BlobId>(Buffer.from(`blob ${seed}`))
 const packId = (seed: number | string) => hashId<PackId>(Buffer.from(`pack ${seed}`))
@@ -53,6 +54,17 @@ test('it finds what a map of everything finds, duplicates in the same order', ()
           copies.set(key, [...(copies.get(key) ?? []), { pack, ...blob }])
         }
       }
+      const known = new KnownBlobs(index.knownBlobs().memory)
+      const hasKnown = (type: BlobType, id: BlobId) => known.has(type, Buffer.from(`00${id}`, 'hex'), 1)
+      for (let seed = 0; seed <= 40; seed++) {
+        for (const id of [blobId(seed), crowdedId(seed)]) {
+          for (const type of ['data', 'tree'] as const) assert.equal(hasKnown(type, id), index.has(type, id))
+        }
+      }
+      index.addPack(packId('later'), [packed(blobId('later'))])
+      assert.equal(hasKnown('data', blobId('later')), false)
+      listed.set(packId('later'), [packed(blobId('later'))])
+      copies.set(`data${blobId('later')}`, [{ pack: packId('later'), ...packed(blobId('later')) }])
       assert.equal(index.packCount, listed.size)
       assert.equal(index.blobCount, [...copies.values()].flat().length)
       assert.deepEqual(

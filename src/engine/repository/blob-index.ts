@@ -4,6 +4,7 @@ import { type BlobType, headerSizeOf, type PackedBlob } from '../format/pack-hea
 import { COMPRESSED, columnsToPacks, type IndexColumns, TREE } from '../format/scan-index-file.ts'
 import { lengthForLargePages } from '../kernels/large-pages.ts'
 import { releaseMemory } from '../kernels/release-memory.ts'
+import { KnownBlobs, knownBlobsMemory } from './known-blobs.ts'
 
 /** Where one copy of a blob lies. */
 export interface BlobLocation extends PackedBlob {
@@ -155,6 +156,17 @@ export class BlobIndex {
     for (let entry = 0; entry < this.#count; entry++) {
       if ((kinds[entry]! & TREE) === wanted) use(ids, entry * ID_BYTES)
     }
+  }
+
+  /** Which blobs there are by now, for other threads. */
+  knownBlobs(): KnownBlobs {
+    const { table, ids, kinds } = this.#columns
+    const memory = knownBlobsMemory({ slots: table.length, blobs: this.#count })
+    const known = new KnownBlobs(memory)
+    known.table.set(table)
+    known.ids.set(ids.subarray(0, this.#count * ID_BYTES))
+    for (let entry = 0; entry < this.#count; entry++) known.isTree[entry] = (kinds[entry]! & TREE) === 0 ? 0 : 1
+    return known
   }
 
   /** Every pack that holds a tree. */

@@ -115,8 +115,11 @@ function existsAlready(storage: Storage, cause?: EngineError): EngineError {
 export interface OpenRepositoryOptions {
   /** A function is called once it is certain that there is a repository: nobody is asked for a password in vain. */
   readonly password: Buffer | (() => Promise<Buffer>)
-  /** Called each time another thread has begun to derive a key: now there are some hundred milliseconds to do something else. */
-  readonly onDerivation?: (() => void) | undefined
+  /**
+   * Called each time another thread has begun to derive a key: now there are some hundred milliseconds to do something else, until
+   * the promise resolves, which never rejects.
+   */
+  readonly onDerivation?: ((derived: Promise<void>) => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -201,7 +204,8 @@ async function tryKey(
   const bytes = await storage.read(name, undefined, signal)
   if (hashId(bytes) !== name.id) throw altered('its content does not match its name')
   const opened = openKeyFile(bytes, password)
-  onDerivation?.()
+  const over = () => {}
+  onDerivation?.(opened.then(over, over))
   return opened
 }
 

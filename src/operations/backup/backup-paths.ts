@@ -5,7 +5,12 @@ import { createExclusion } from '../../application/config/exclude.ts'
 import type { Finding } from '../../application/finding.ts'
 import { isWorthThreads } from '../../engine/archiver/adaptive-file-store.ts'
 import { type ArchiveProblem, archive } from '../../engine/archiver/archive.ts'
-import { type ArchiveIntoOptions, archiveInto, startStoreThreads } from '../../engine/archiver/archive-into.ts'
+import {
+  type ArchiveIntoOptions,
+  archiveInto,
+  startStoreThreads,
+  storeAhead,
+} from '../../engine/archiver/archive-into.ts'
 import { discardingSink } from '../../engine/archiver/blob-sink.ts'
 import { KnownFolders, type KnownFoldersKey, parseKnownFolders } from '../../engine/archiver/known-folders.ts'
 import { LookAhead } from '../../engine/archiver/look-ahead.ts'
@@ -35,6 +40,9 @@ import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
 import { runOperation } from '../run-operation.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { backupSummary, snapshotSummary } from './backup-summary.ts'
+
+/** Bytes of a changed file that threads begin to store before the archive comes to it. */
+const LARGE = 1024 * 1024
 
 export interface BackupPathsOptions {
   /** Files and folders, absolute or relative to the working folder; where they lie in the snapshot follows restic. */
@@ -79,7 +87,10 @@ export async function backupPaths(access: RepositoryAccess, options: BackupPaths
         // And then gets ready for what comes next.
         void lookAhead.allSeen.then(prepareTreeReading)
       }
-      if (access.opening) look()
+      if (access.opening) {
+        look()
+        void access.opening.derived.then(() => lookAhead.pause())
+      }
       const password = async () => {
         const bytes = await access.password()
         look()
@@ -126,6 +137,13 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     : startStoreThreads(lookAhead.changedSince(since, isWorthThreads), { oneLess: parent !== undefined })
   const repository = await loadIndex(plain, signal)
   await using writer = options.dryRun ? undefined : new BlobWriter(repository, { signal })
+  await using ahead = writer && threads && storeAhead(repository, writer, threads, signal)
+  const storeChanged = () => {
+    if (parent !== undefined) ahead?.begin(lookAhead.changedFiles(since, LARGE))
+  }
+  storeChanged()
+  // Until here each step would have waited for a slice of it.
+  lookAhead.goOn()
   const sink = writer ?? discardingSink(repository.index)
   const findings: Finding[] = []
   const find = (finding: Finding) => {
@@ -138,6 +156,7 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
   if (known !== undefined && !signal.aborted) {
     signal.addEventListener('abort', () => lookAhead.stop(), { once: true })
     await lookAhead.allSeen
+    storeChanged()
   }
   lookAhead.stop()
   const noted = new KnownFolders(Math.floor(lookAhead.begun / 1000))
@@ -149,7 +168,7 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     select,
     lookAhead,
     folders: cache && { known, noted },
-    threads,
+    ahead,
     signal,
     onProblem: (problem) => find(findingOf(problem)),
     onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),

@@ -1,17 +1,16 @@
 import { closeSync, readSync } from 'node:fs'
 import { type BlobId, hashId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
-import { createKernels, type Kernels, type Region } from '../../kernels/kernels.ts'
+import { createKernels, type Kernels } from '../../kernels/kernels.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
+import { KnownBlobs } from '../../repository/known-blobs.ts'
 import { assemblerMemory, PackAssembler, type PlacedPack } from '../../repository/pack-assembler.ts'
 import { PackPlaces } from '../../repository/pack-places.ts'
 import { failure, type Veto } from '../file-store.ts'
 import { isInLastTick, OpenedFile, openWithoutAccessTime } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
+import { PIECE_MEMORY, type Piece, PieceReader } from './piece-reader.ts'
 import { type FileJob, type FileResult, INPUT, type WorkerSetUp } from './protocol.ts'
-
-/** The chunker is faster where so much memory follows. */
-const INPUT_MARGIN = 32 * 1024
 
 export interface FileStorerOptions extends WorkerSetUp {
   readonly veto: Veto | undefined
@@ -25,15 +24,16 @@ export interface FileStorerOptions extends WorkerSetUp {
 export class FileStorer {
   readonly #options: FileStorerOptions
   readonly #kernels: Kernels
-  readonly #input: Region
+  readonly #pieces: PieceReader
+  readonly #known: KnownBlobs
   readonly #table
   readonly #assembler: PackAssembler
 
   constructor(options: FileStorerOptions) {
     this.#options = options
-    this.#kernels = createKernels({ memoryBytes: INPUT + INPUT_MARGIN + assemblerMemory(options.packSize) + 4096 })
-    this.#kernels.setPolynomial(options.polynomial)
-    this.#input = this.#kernels.region('input', INPUT + INPUT_MARGIN)
+    this.#kernels = createKernels({ memoryBytes: PIECE_MEMORY + assemblerMemory(options.packSize) + 4096 })
+    this.#pieces = new PieceReader(this.#kernels, options.polynomial)
+    this.#known = new KnownBlobs(options.known)
     this.#table = openBlobTable(options.table)
     this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels, places: new PackPlaces(options.places) })
   }
@@ -52,7 +52,7 @@ export class FileStorer {
     if (from > 0 || state === undefined || descriptor !== undefined) return undefined
     const { size } = state
     if (size === 0 || size > INPUT || isInLastTick(state)) return undefined
-    const { bytes } = this.#input
+    const { bytes } = this.#pieces
     try {
       const file = openWithoutAccessTime(path)
       try {
@@ -69,7 +69,7 @@ export class FileStorer {
     const { veto } = this.#options
     const reason = asksVeto ? veto?.(path, bytes.subarray(0, size)) : undefined
     if (reason !== undefined) return { kind: 'vetoed', reason }
-    const ids = this.#storeChunks(this.#cut(size, true))
+    const ids = this.#storeChunks(this.#pieces.cut(size, true))
     return { kind: 'stored', ids, bytes: size, state, changed: false, next: undefined }
   }
 
@@ -95,79 +95,29 @@ export class FileStorer {
     await file.settle()
     const state = file.stats
     const { veto } = this.#options
+    const { bytes } = this.#pieces
     const read = file.reader()
-    const first = fromSource(path, () => read(this.#input.bytes.subarray(0, INPUT)))
+    const first = fromSource(path, () => read(bytes.subarray(0, INPUT)))
     if (asksVeto && veto) {
-      const reason = veto(path, this.#input.bytes.subarray(0, first))
+      const reason = veto(path, bytes.subarray(0, first))
       if (reason !== undefined) return { kind: 'vetoed', reason }
     }
-    return this.#piece(path, file, { state, from: 0, limit: state.size }, first, read)
+    return this.#store(path, file, state, this.#pieces.read(path, file, { from: 0, limit: state.size }, first, read))
   }
 
   /** The rest of a file that is still the one that was begun; of another one nothing is taken. */
-  #goOn(path: Buffer, file: OpenedFile, { from, state, limit }: FileJob): FileResult {
-    const found = file.stats
-    if (state === undefined || found.dev !== state.dev || found.ino !== state.ino) {
-      return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state: state ?? found, changed: true, next: undefined }
-    }
-    let position = from
-    const read = (into: Buffer): number => {
-      const length = limit === 0 ? into.length : Math.min(into.length, limit - position)
-      if (length <= 0) return 0
-      const count = readSync(file.fd, into, 0, length, position)
-      position += count
-      return count
-    }
-    const first = fromSource(path, () => read(this.#input.bytes.subarray(0, INPUT)))
-    return this.#piece(path, file, { state, from, limit }, first, read)
+  #goOn(path: Buffer, file: OpenedFile, job: FileJob): FileResult {
+    const piece = this.#pieces.readRest(path, file, job)
+    if (piece) return this.#store(path, file, job.state!, piece)
+    const state = job.state ?? file.stats
+    return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state, changed: true, next: undefined }
   }
 
-  #piece(
-    path: Buffer,
-    file: OpenedFile,
-    { state, from, limit }: { readonly state: EntryStats; readonly from: number; readonly limit: number },
-    first: number,
-    read: (into: Buffer) => number,
-  ): FileResult {
-    const { bytes } = this.#input
-    let end = first
-    let final = first === 0
-    while (!final && end < INPUT) {
-      const count = fromSource(path, () => read(bytes.subarray(end, INPUT)))
-      if (count === 0) final = true
-      end += count
-    }
-    const lengths = this.#cut(end, final)
-    const cut = lengths.reduce((sum, length) => sum + length, 0)
-    const next = final ? undefined : from + cut
-    if (next !== undefined) {
-      // An empty file may have begun to grow, and would otherwise be followed for as long as it does.
-      const end = limit > 0 ? limit : fromSource(path, () => EntryStats.ofDescriptor(file.fd)).size
-      this.#options.onContinue(next, end, state)
-    }
+  #store(path: Buffer, file: OpenedFile, state: EntryStats, { lengths, size, next }: Piece): FileResult {
+    if (next !== undefined) this.#options.onContinue(next.from, next.limit, state)
     const ids = this.#storeChunks(lengths)
-    return {
-      kind: 'stored',
-      ids,
-      bytes: cut,
-      state,
-      changed: final && fromSource(path, () => file.hasChanged(state)),
-      next,
-    }
-  }
-
-  /** Lengths of the chunks of so much input; what is left, unless it is final, is for the next time. */
-  #cut(end: number, final: boolean): number[] {
-    const { offset } = this.#input
-    const lengths: number[] = []
-    let cut = 0
-    while (cut < end) {
-      const length = this.#kernels.chunkLength(offset + cut, offset + end, final)
-      if (length === 0) break
-      lengths.push(length)
-      cut += length
-    }
-    return lengths
+    const changed = next === undefined && fromSource(path, () => file.hasChanged(state))
+    return { kind: 'stored', ids, bytes: size, state, changed, next: next?.from }
   }
 
   #storeChunks(lengths: readonly number[]): Uint8Array {
@@ -175,10 +125,10 @@ export class FileStorer {
     let start = 0
     for (let i = 0; i < lengths.length; i++) {
       const length = lengths[i]!
-      const chunk = this.#input.bytes.subarray(start, start + length)
+      const chunk = this.#pieces.bytes.subarray(start, start + length)
       const id = hashId<BlobId>(chunk)
       ids.write(id, 32 * i, 'hex')
-      if (this.#table.claim(ids, 32 * i) < 0) this.#assembler.add(id, chunk)
+      if (!this.#known.has('data', ids, 32 * i) && this.#table.claim(ids, 32 * i) < 0) this.#assembler.add(id, chunk)
       start += length
     }
     return ids

@@ -15,7 +15,9 @@ export interface WorkerSetUp {
   readonly version: 1 | 2
   readonly polynomial: bigint
   readonly packSize: number
-  /** Data blobs that are stored, or that some thread stores; see `blob-table.ts`. */
+  /** Of `KnownBlobs`: what was stored before. */
+  readonly known: SharedArrayBuffer
+  /** Other data blobs that some thread stores, or has stored; see `blob-table.ts`. */
   readonly table: SharedArrayBuffer
   /** Of `PackPlaces`. */
   readonly places: SharedArrayBuffer

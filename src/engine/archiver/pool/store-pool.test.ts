@@ -13,14 +13,14 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { describe, it } from 'node:test'
+import { describe, it, mock } from 'node:test'
 import { randomBytes } from '../../../../test/equipment/random-bytes.ts'
 import { withoutRestic } from '../../../../test/equipment/restic.ts'
 import { expectClean } from '../../../../test/equipment/restic-check.ts'
 import { temporaryFolder } from '../../../../test/equipment/temporary-folder.ts'
 import { namesOf, POLYNOMIAL, snapshotOf, testRepository, through } from '../../../../test/equipment/test-repository.ts'
 import { EngineError } from '../../error.ts'
-import { hashId } from '../../format/id.ts'
+import { type BlobId, hashId } from '../../format/id.ts'
 import { encodeTree } from '../../format/tree.ts'
 import { createChunker } from '../../kernels/chunker.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
@@ -35,14 +35,19 @@ import { localStorage } from '../../storage/local.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { adaptiveFileStore } from '../adaptive-file-store.ts'
 import { type ArchiveProblem, type ArchiveResult, archive } from '../archive.ts'
-import { type ArchiveIntoOptions, archiveInto, startStoreThreads } from '../archive-into.ts'
+import { type ArchiveIntoOptions, archiveInto, startStoreThreads, storeAhead } from '../archive-into.ts'
 import { contentOf, type FileStore, type StoredFile } from '../file-store.ts'
+import { LookAhead } from '../look-ahead.ts'
+import { PieceFinder } from './piece-finder.ts'
+import type { SeenFile } from './store-ahead.ts'
 import { StorePool } from './store-pool.ts'
 import { StoreThreads } from './store-threads.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
 const PROGRAM = new URL('./store-worker-main.ts', import.meta.url)
+/** Worth threads. */
+const MUCH = { files: 1, bytes: 2 ** 32 }
 const fixture = (name: string) => new URL(`./${name}.test-fixture.ts`, import.meta.url)
 
 /** Around the shortest and the longest blob, and around what a thread reads at once: 9 MiB. */
@@ -100,6 +105,32 @@ async function store(
       : await archiveInto(indexed, writer, targets, { ...common, workers })
   await writer.finish()
   return { repository: await loadIndex(repository), result, problems }
+}
+
+/** As `store`, with threads that were started and handed files before. */
+async function storeWith(
+  repository: Repository,
+  root: string,
+  threads: StoreThreads,
+  files: readonly SeenFile[],
+  { lookAhead, meanwhile }: { readonly lookAhead?: LookAhead; readonly meanwhile?: () => void } = {},
+): Promise<Stored> {
+  const indexed = await loadIndex(repository)
+  const problems: ArchiveProblem[] = []
+  await using writer = new BlobWriter(indexed)
+  await using ahead = storeAhead(indexed, writer, threads, undefined)
+  ahead.begin(files)
+  meanwhile?.()
+  const onProblem = (problem: ArchiveProblem) => problems.push(problem)
+  const result = await archiveInto(indexed, writer, [Buffer.from(root)], { ahead, lookAhead, onProblem })
+  await writer.finish()
+  return { repository: await loadIndex(repository), result, problems }
+}
+
+/** How many pieces were found to be stored already in this thread, until the test is over. */
+function countedFinds(): { readonly found: () => number } {
+  const find = mock.method(PieceFinder.prototype, 'find')
+  return { found: () => find.mock.calls.filter(({ result }) => result?.kind === 'stored').length }
 }
 
 /** Makes a snapshot of what was stored. */
@@ -377,9 +408,89 @@ describe('StorePool', () => {
     for (const oneLess of [false, true]) {
       await using threads = startStoreThreads({ files: 1, bytes: 2 ** 32 }, { oneLess })
       assert.equal(threads?.count, oneLess ? Math.max(1, availableParallelism() - 1) : availableParallelism())
-      assert.equal(treeOf(await store(await testRepository(), root, 2, { threads })), treeOf(inline))
+      assert.equal(treeOf(await storeWith(await testRepository(), root, threads, [])), treeOf(inline))
     }
     assert.equal(startStoreThreads({ files: 64, bytes: 4 * MIB }, {}), undefined, 'they are not worth it')
+  })
+
+  it('stores the same where it was handed files ahead, each once, also those that have changed since or nobody asks for', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    makeTree(root)
+    writeFileSync(`${root}/changes`, randomBytes(12 * MIB, 'before'))
+    writeFileSync(`${folder.path}/elsewhere`, randomBytes(3 * MIB, 'elsewhere'))
+    const seen = (path: string) => ({ path: Buffer.from(path), stats: EntryStats.atPath(Buffer.from(path)) })
+    const names = ['several-pieces', 'zeros', 'changes', 'size-0', `size-${9 * MIB}`]
+    const ahead = [...names.map((name) => seen(`${root}/${name}`)), seen(`${folder.path}/elsewhere`)]
+    ahead.push(ahead[0]!)
+    writeFileSync(`${root}/changes`, randomBytes(12 * MIB, 'after'))
+    const inline = await store(await testRepository(), root, 'inline')
+    const stored = await storeWith(await testRepository(), root, startStoreThreads(MUCH, {})!, ahead)
+    assert.equal(treeOf(stored), treeOf(inline))
+    assert.deepEqual(stored.problems, [])
+    assert.deepEqual(stored.result.counts, inline.result.counts)
+    const again = await storeWith(stored.repository, root, startStoreThreads(MUCH, {})!, ahead)
+    assert.equal(treeOf(again), treeOf(inline))
+    assert.equal(dataBlobs(again.repository), dataBlobs(stored.repository))
+  })
+
+  it('says of a file that it was handed ahead what is wrong with it, once the archive comes to it', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    mkdirSync(root)
+    for (const name of ['a', 'b']) writeFileSync(`${root}/${name}`, randomBytes(2 * MIB, name))
+    const path = Buffer.from(`${root}/a`)
+    const file = { path, stats: EntryStats.atPath(path) }
+    const lookAhead = new LookAhead(undefined)
+    await lookAhead.run([Buffer.from(root)])
+    // Before there is a thread that could read it.
+    const meanwhile = () => unlinkSync(`${root}/a`)
+    const threads = startStoreThreads(MUCH, {})!
+    const { result, problems } = await storeWith(await testRepository(), root, threads, [file], {
+      lookAhead,
+      meanwhile,
+    })
+    assert.deepEqual(
+      problems.map(({ kind }) => kind),
+      ['vanished'],
+    )
+    assert.equal(result.counts.totalFiles, 1)
+  })
+
+  it('looks through what is stored already in its own thread when no more files come, and leaves what is new to the others', async () => {
+    using folder = temporaryFolder()
+    const size = 160 * MIB
+    const path = `${folder.path}/file`
+    const content = randomBytes(size, 'file')
+    writeFileSync(path, content)
+    const first = await testRepository()
+    const blobsOf = async (repository: Repository, helps: boolean) => {
+      const found: Buffer[] = []
+      await withPool({ storage: repository, workers: 1 }, async (pool, writer) => {
+        const storing = storeIn(pool, Buffer.from(path), size, true, EntryStats.atPath(Buffer.from(path)))
+        if (helps) pool.noMore()
+        const stored = await storing
+        assert.equal(contentSize(stored), size)
+        found.push(Buffer.from((stored as Extract<StoredFile, { kind: 'stored' }>).ids))
+        await pool.finish()
+        await writer.finish()
+      })
+      return found[0]!
+    }
+    const { found } = countedFinds()
+    const ids = await blobsOf(first, true)
+    assert.equal(found(), 0, 'in an empty repository nothing can be found')
+    assert.deepEqual(await blobsOf(first, true), ids)
+    assert.ok(found() > 0, 'nobody helped')
+    for (const at of [30 * MIB, 31 * MIB, 90 * MIB, size - 5]) content[at]! ^= 1
+    writeFileSync(path, content)
+    const expected = await blobsOf(await testRepository(), false)
+    assert.notDeepEqual(expected, ids)
+    assert.deepEqual(await blobsOf(first, true), expected)
+    const { index } = await loadIndex(first)
+    for (let at = 0; at < expected.length; at += 32) {
+      assert.ok(index.has('data', expected.toString('hex', at, at + 32) as BlobId))
+    }
   })
 
   it('fails as soon as it is made when its threads have failed by then', async () => {
@@ -512,7 +623,11 @@ describe('StorePool', () => {
 
 describe('adaptiveFileStore', () => {
   const stored = (size: number): StoredFile => ({ kind: 'vetoed', reason: String(size) })
-  const inline: FileStore = { isConcurrent: false, store: (file) => file.whenStored(stored(file.size)) }
+  const inline: FileStore = {
+    isConcurrent: false,
+    store: (file) => file.whenStored(stored(file.size)),
+    noMore() {},
+  }
 
   it('starts threads after so many files or bytes, and only once', async () => {
     let started = 0

@@ -11,6 +11,7 @@ import type { IndexedRepository } from '../../repository/repository.ts'
 import { type FileStore, type FileToStore, failure, type StoredFile } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
+import { PieceFinder } from './piece-finder.ts'
 import {
   decodeResults,
   encodeJobs,
@@ -32,6 +33,9 @@ const JOBS_PER_WORKER = 2
 const GROW_MILLISECONDS = 100
 /** It is, when what waits would keep those that there are busy for so long. */
 const GROW_FOR_MILLISECONDS = 400
+/** Pieces with new content that this thread looks through in vain before it leaves the rest to the others. */
+const MOST_MISSES = 2
+
 /** A thread whose event loop is busy for more of the time has no processor to spare. */
 const BUSY = 0.5
 
@@ -84,6 +88,8 @@ class Pending implements FileJob {
 interface Continued extends FileJob {
   readonly pending: Pending
   readonly index: number
+  /** Whether it is known to hold something new. */
+  readonly isNew?: boolean
 }
 
 type Piece = Pending | Continued
@@ -122,15 +128,18 @@ export class StorePool implements FileStore, AsyncDisposable {
   #whenFinished: (() => void) | undefined
   #flushing = false
   #pace = startPace()
+  /** Whether this thread, too, looks through what may be stored already. */
+  #helps = false
+  #isAboutToHelp = false
+  #misses = 0
+  #finder: PieceFinder | undefined
   readonly #onAbort = () => this.#fail(this.#options.signal!.reason)
 
   /** `SYSTEM` when the system does not let a single thread start. */
   constructor(options: StorePoolOptions) {
     this.#options = options
     const { repository, writer, signal } = options
-    const { blobCount } = repository.index
-    const table = createBlobTable(2 * blobCount + EXPECTED_NEW_BLOBS, 2 * blobCount + MOST_NEW_BLOBS)
-    repository.index.forEachId('data', (ids, offset) => table.claim(ids, offset))
+    const table = createBlobTable(EXPECTED_NEW_BLOBS, MOST_NEW_BLOBS)
     writer.forEachPending('data', (id) => table.claim(Buffer.from(id, 'hex')))
     const { threads } = options
     this.#running = threads instanceof StoreThreads ? threads : new StoreThreads(threads)
@@ -139,6 +148,7 @@ export class StorePool implements FileStore, AsyncDisposable {
       version: repository.config.version,
       polynomial: repository.config.polynomial,
       packSize: options.packSize ?? DEFAULT_PACK_SIZE,
+      known: repository.index.knownBlobs().memory,
       table: table.buffer,
     }
     while (this.#threads.length < this.#running.count) this.#setUpNext()
@@ -159,6 +169,11 @@ export class StorePool implements FileStore, AsyncDisposable {
     this.#pending.add(pending)
     this.#queue.push(pending)
     this.#queuedBytes += file.size
+    this.#handOut()
+  }
+
+  noMore(): void {
+    this.#helps = this.#options.repository.index.blobCount > 0
     this.#handOut()
   }
 
@@ -198,7 +213,7 @@ export class StorePool implements FileStore, AsyncDisposable {
         thread.memory = message.memory
         return
       case 'continue':
-        this.#goOn(thread.jobs.get(message.job)!, message)
+        this.#goOn(thread.jobs.get(message.job)![message.file]!, message)
         return
       case 'done': {
         const pieces = thread.jobs.get(message.job)!
@@ -238,8 +253,10 @@ export class StorePool implements FileStore, AsyncDisposable {
     this.#packs.add(saving)
   }
 
-  #goOn(pieces: readonly Piece[], { file: at, next, limit, state }: Extract<FromWorker, { kind: 'continue' }>): void {
-    const { pending, index } = pieces[at]!
+  #goOn(
+    { pending, index }: Piece,
+    { next, limit, state }: Pick<Extract<FromWorker, { kind: 'continue' }>, 'next' | 'limit' | 'state'>,
+  ): void {
     pending.results ??= []
     pending.missing += 1
     const size = Math.max(0, limit - next)
@@ -276,9 +293,11 @@ export class StorePool implements FileStore, AsyncDisposable {
   #handOut(): void {
     while (this.#queue.length > 0) {
       const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least))
-      if (thread.jobs.size >= JOBS_PER_WORKER) {
-        if (!this.#grow()) return
-        continue
+      // What a thread has no time for now is left for this one.
+      if (thread.jobs.size >= (this.#helps ? 1 : JOBS_PER_WORKER)) {
+        if (this.#helps) this.#helpLater()
+        else if (this.#grow()) continue
+        return
       }
       if (thread.jobs.size > 0 && !this.#flushing && !this.#isBatchFull()) {
         // Whoever stores files one after the other gets them batched; whoever waits for one gets it at once.
@@ -291,6 +310,42 @@ export class StorePool implements FileStore, AsyncDisposable {
       }
       this.#send(thread, this.#takeBatch())
     }
+  }
+
+  #helpLater(): void {
+    if (this.#isAboutToHelp) return
+    this.#isAboutToHelp = true
+    setImmediate(() => {
+      this.#isAboutToHelp = false
+      try {
+        this.#help()
+      } catch (error) {
+        this.#fail(error)
+      }
+    })
+  }
+
+  /** Looks through a piece of a large file. */
+  #help(): void {
+    const at = this.#queue.findIndex((piece) => piece.from > 0 && !(piece as Continued).isNew)
+    if (this.#failure || at < 0) return
+    const piece = this.#queue.splice(at, 1)[0] as Continued
+    this.#queuedBytes -= piece.size
+    this.#finder ??= new PieceFinder(this.#common)
+    const state = piece.state!.toWords()
+    const result = this.#finder.find(piece, (next, limit) => this.#goOn(piece, { next, limit, state }))
+    if (result.kind === 'unfound') {
+      const size = result.end - piece.from
+      // The next piece is in the queue by now: this one ends where that begins.
+      this.#queue.unshift({ ...piece, size, limit: result.end, isNew: true })
+      this.#queuedBytes += size
+      this.#misses += 1
+      if (this.#misses === MOST_MISSES) this.#helps = false
+    } else {
+      if (result.kind === 'stored') this.#pace.bytes += result.bytes
+      this.#complete(piece, result)
+    }
+    this.#handOut()
   }
 
   /** Another thread, where one more has enough to do and a processor to do it on: this thread's own, once that has little to do. */

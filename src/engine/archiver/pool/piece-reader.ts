@@ -1,0 +1,90 @@
+import { readSync } from 'node:fs'
+import type { Kernels } from '../../kernels/kernels.ts'
+import { EntryStats } from '../../os/entry-stats.ts'
+import type { OpenedFile } from '../opened-file.ts'
+import { fromSource } from '../source-error.ts'
+import { type FileJob, INPUT } from './protocol.ts'
+
+/** The chunker is faster where so much memory follows. */
+const INPUT_MARGIN = 32 * 1024
+
+/** What a `PieceReader` takes of the memory of its kernels. */
+export const PIECE_MEMORY = INPUT + INPUT_MARGIN
+
+/** A piece of a file that was read and cut. */
+export interface Piece {
+  /** Of its chunks, which lie one after the other in `PieceReader.bytes`. */
+  readonly lengths: readonly number[]
+  /** Bytes of all of them. */
+  readonly size: number
+  /** Where the next piece begins, and where the file ends for this backup; undefined at its end. */
+  readonly next: { readonly from: number; readonly limit: number } | undefined
+}
+
+/** Reads pieces of files into the memory of its kernels, and cuts them into chunks. */
+export class PieceReader {
+  /** Of the last piece, until the next one is read. */
+  readonly bytes: Buffer
+  readonly #kernels: Kernels
+  readonly #offset: number
+
+  constructor(kernels: Kernels, polynomial: bigint) {
+    kernels.setPolynomial(polynomial)
+    const { bytes, offset } = kernels.region('input', PIECE_MEMORY)
+    this.#kernels = kernels
+    this.bytes = bytes
+    this.#offset = offset
+  }
+
+  /** Reads on behind the first bytes, which are there; 0 of them: the file is over. */
+  read(
+    path: Buffer,
+    file: OpenedFile,
+    { from, limit }: Pick<FileJob, 'from' | 'limit'>,
+    first: number,
+    read: (into: Buffer) => number,
+  ): Piece {
+    let end = first
+    let final = first === 0
+    while (!final && end < INPUT) {
+      const count = fromSource(path, () => read(this.bytes.subarray(end, INPUT)))
+      if (count === 0) final = true
+      end += count
+    }
+    const lengths = this.cut(end, final)
+    const size = lengths.reduce((sum, length) => sum + length, 0)
+    if (final) return { lengths, size, next: undefined }
+    // An empty file may have begun to grow, and would otherwise be followed for as long as it does.
+    const whole = limit > 0 ? limit : fromSource(path, () => EntryStats.ofDescriptor(file.fd)).size
+    return { lengths, size, next: { from: from + size, limit: whole } }
+  }
+
+  /** The rest of a file from some place on; undefined when another file than that of the job is there by now. */
+  readRest(path: Buffer, file: OpenedFile, job: FileJob): Piece | undefined {
+    const { from, limit, state } = job
+    if (state === undefined || file.stats.dev !== state.dev || file.stats.ino !== state.ino) return undefined
+    let position = from
+    const read = (into: Buffer): number => {
+      const length = limit === 0 ? into.length : Math.min(into.length, limit - position)
+      if (length <= 0) return 0
+      const count = readSync(file.fd, into, 0, length, position)
+      position += count
+      return count
+    }
+    const first = fromSource(path, () => read(this.bytes.subarray(0, INPUT)))
+    return this.read(path, file, job, first, read)
+  }
+
+  /** Lengths of the chunks of so much input; what is left, unless it is final, is for the next time. */
+  cut(end: number, final: boolean): number[] {
+    const lengths: number[] = []
+    let cut = 0
+    while (cut < end) {
+      const length = this.#kernels.chunkLength(this.#offset + cut, this.#offset + end, final)
+      if (length === 0) break
+      lengths.push(length)
+      cut += length
+    }
+    return lengths
+  }
+}
