@@ -146,6 +146,15 @@ test('an installed package runs its compiled code through links, from any folder
   }
 })
 
+test('an installation is found through a link to its folder of programs as well', () => {
+  const root = installation('linked folder', { 'dist/cli/main.js': says('compiled') })
+  const programs = join(scratch, 'programs of somebody')
+  mkdirSync(programs)
+  symlinkSync(join(root, 'bin'), join(programs, 'bin'))
+  const { stdout, stderr } = run(join(programs, 'bin/holdfast'), ['x'], { PATH: realNode })
+  assert.deepEqual([stdout, stderr], ['compiled x\n', ''])
+})
+
 test('the exit code and the signals of the program are its own', () => {
   const root = installation('exits', { 'dist/cli/main.js': 'process.exitCode = 3' })
   assert.equal(run(join(root, 'bin/holdfast'), [], { PATH: realNode }).status, 3)

@@ -12,7 +12,7 @@ import { createProgram } from './program.ts'
 import { createScreen } from './screen.ts'
 import { styleFor } from './style.ts'
 import { escapeJson } from './terminal-text.ts'
-import { takeV8Options } from './v8-options.ts'
+import { setV8OptionsWithThreads } from './v8-options.ts'
 
 /**
  * Runs one command line, without `node` and the script's name, and resolves with its exit code. Never rejects: what fails is
@@ -48,7 +48,7 @@ export async function run(argv: readonly string[], realIo: Io, modules?: readonl
 /** The program as the operating system runs it. */
 export async function main(): Promise<void> {
   forgetLargePages(process.env)
-  takeV8Options(process.env)
+  setV8OptionsWithThreads(process.env)
   // Not `process.exit` here: what has been written to a pipe may not have arrived yet. Once nothing is under way any more it spares
   // the runtime taking itself apart, 8 ms.
   process.once('beforeExit', () => process.exit())

@@ -8,7 +8,6 @@ import { formatDuration } from './format.ts'
 import { resolvePassword } from './password.ts'
 import { resolveRepositoryLocation, withoutCredentials } from './repository-location.ts'
 import type { SourceOptions } from './source-options.ts'
-import { setV8Options } from './v8-options.ts'
 
 type Surroundings = Pick<Invocation<unknown>, 'io' | 'globals' | 'signal' | 'warn' | 'complain'>
 
@@ -54,9 +53,9 @@ export async function repositoryAccess(
     })
   }
   let asked: Promise<Buffer> | undefined
-  const ask = async () => {
-    const unsealed = unsealedPassword({ io, globals, signal }, location)
-    const bytes = await (unsealed ??
+  const password = () => {
+    asked ??=
+      unsealedPassword({ io, globals, signal }, location) ??
       resolvePassword({
         io,
         options: globals,
@@ -65,13 +64,7 @@ export async function repositoryAccess(
         isNew,
         warn,
         signal,
-      }))
-    // From here on it is about the repository, and may take long.
-    setV8Options()
-    return bytes
-  }
-  const password = () => {
-    asked ??= ask()
+      })
     return asked
   }
   return { location, password, ...wayOfAccess(surroundings) }
