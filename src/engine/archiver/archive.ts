@@ -535,7 +535,7 @@ class Archive implements FilesInArchive {
         missing.delete(key)
         const childName = Buffer.from(key, 'latin1')
         const childPath = below(path, childName)
-        const seen = entries.stats(i, this.#trustedBefore)
+        const seen = this.#seen(entries, i, parentFolder !== undefined)
         const child = this.#child(childPath, childName, seen, parentFolder?.entry(key), childPart, target)
         // Most are there at once, and a turn of the loop for each would cost as much as the `lstat`.
         const there = child instanceof Promise ? await child : child
@@ -544,7 +544,6 @@ class Archive implements FilesInArchive {
       }
       if (performance.now() - this.#lastTurn >= TURN_MILLISECONDS) await this.#turn()
     }
-    const fingerprint = toNote && entries.fingerprint()
     const seen = entries.names.length
     // Targets that the folder does not list are not there, which their own turn will say.
     for (const [key, target] of missing) {
@@ -553,8 +552,9 @@ class Archive implements FilesInArchive {
     }
     return this.#whenResolved(found, async (children) => {
       const subtree = await this.#saveTree(children, name.toString('latin1'), parentFolder)
-      if (fingerprint && !toNote.hasChanged && children.length + toNote.leftOut === seen) {
-        folders!.noted.add(fingerprint, { tree: subtree, files: toNote.files, bytes: toNote.bytes })
+      if (toNote && !toNote.hasChanged && children.length + toNote.leftOut === seen) {
+        const fingerprint = entries.fingerprint()
+        if (fingerprint) folders!.noted.add(fingerprint, { tree: subtree, files: toNote.files, bytes: toNote.bytes })
       }
       if (fitting && parentFolder?.id === subtree) {
         // Whatever its path leads to by now: each entry was found to be the one of the parent snapshot, and none was read.
@@ -567,6 +567,12 @@ class Archive implements FilesInArchive {
       this.#counts.dirsChanged += 1
       return encoded({ ...nodeFromStats(path, name, stats, looked.attributes), subtree })
     })
+  }
+
+  /** What was seen of an entry. Where all is new, threads that read a file ask for its extended attributes: it is open there. */
+  #seen(entries: FolderEntries, index: number, hasParent: boolean): EntryStats | undefined {
+    const isRead = !hasParent && this.#files.isConcurrent && entries.isFile(index)
+    return entries.stats(index, isRead ? Number.POSITIVE_INFINITY : this.#trustedBefore)
   }
 
   /**
@@ -786,6 +792,7 @@ class Archive implements FilesInArchive {
       case 'stored':
         try {
           const isAsSeen = stored.state.equals(seen)
+          if (isAsSeen && stored.state.isBare) seen.takeAsBare()
           const node = this.#fileNode(path, name, isAsSeen ? seen : stored.state, stored)
           if (part.folder && (!isAsSeen || stored.changed)) part.folder.hasChanged = true
           if (stored.changed) this.#problem(path, 'changed', `${path} was written to while it was read`)

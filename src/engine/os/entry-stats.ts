@@ -4,7 +4,7 @@ import { constants } from 'node:os'
 import { EngineError } from '../error.ts'
 import { groupName, userName } from './accounts.ts'
 import { cFunction } from './c-library.ts'
-import { listNames } from './extended-attributes.ts'
+import { listNames, listNamesOfDescriptor } from './extended-attributes.ts'
 
 // statx(2), whose structure <linux/stat.h> lays out the same on every machine, and llistxattr(2), into memory that is there.
 // Measured on 50,000 entries: `lstatSync` with bigints takes 9.8 µs an entry and leaves 900 bytes to the collector, this 5 µs and none.
@@ -234,6 +234,13 @@ export class FolderEntries {
     return (this.#words[at]! & KNOWN) === 0 ? undefined : new EntryStats(this.#words, at)
   }
 
+  /** Whether the name at this place is that of a file; looks at it, and at some after it, unless that was done. */
+  isFile(index: number): boolean {
+    const at = STATS_WORDS * index
+    if (this.#words[at] === 0) this.look(index, Math.min(index + BLOCK, this.names.length))
+    return (this.#words[at]! & KNOWN) !== 0 && (this.#words[at + MODE]! & S_IFMT) === S_IFREG
+  }
+
   /** Whether the name at this place, which was looked at, is that of a folder. */
   isFolder(index: number): boolean {
     const at = STATS_WORDS * index
@@ -361,6 +368,17 @@ function sizeAt(words: Uint32Array, at: number): number {
 
 function isOlder(words: Uint32Array, at: number, second: number): boolean {
   return words[at + CTIME + 1] === 0 && words[at + CTIME]! < second
+}
+
+/** Whether an open file has no extended attributes; false where the system does not say. */
+export function isBareDescriptor(descriptor: number): boolean {
+  try {
+    const length = listNamesOfDescriptor(descriptor, attributeNames, attributeNames.length)
+    return length === 0 || length === -EOPNOTSUPP
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'UNSUPPORTED') return false
+    throw error
+  }
 }
 
 function isBare(): boolean {

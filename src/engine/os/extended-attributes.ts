@@ -17,6 +17,10 @@ export interface ListedAttribute {
 export const listNames = cFunction<[Buffer, Buffer, number]>(
   'int64_t llistxattr(const void *path, void *list, size_t size)',
 )
+/** flistxattr(2), the same of an open file. */
+export const listNamesOfDescriptor = cFunction<[number, Buffer, number]>(
+  'int64_t flistxattr(int file, void *list, size_t size)',
+)
 const getValue = cFunction<[Buffer, Buffer, Buffer, number]>(
   'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
 )

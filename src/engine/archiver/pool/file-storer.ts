@@ -2,7 +2,7 @@ import { closeSync, readSync } from 'node:fs'
 import { type BlobId, hashId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels, type Kernels } from '../../kernels/kernels.ts'
-import { EntryStats } from '../../os/entry-stats.ts'
+import { EntryStats, isBareDescriptor } from '../../os/entry-stats.ts'
 import { KnownBlobs } from '../../repository/known-blobs.ts'
 import { assemblerMemory, PackAssembler, type PlacedPack } from '../../repository/pack-assembler.ts'
 import { PackPlaces } from '../../repository/pack-places.ts'
@@ -60,6 +60,7 @@ export class FileStorer {
         for (let count = -1; end < size && count !== 0; end += count)
           count = readSync(file, bytes, end, size - end, end)
         if (end < size || !EntryStats.ofDescriptor(file).equals(state)) return undefined
+        if (state.isUnasked && isBareDescriptor(file)) state.takeAsBare()
       } finally {
         closeSync(file)
       }

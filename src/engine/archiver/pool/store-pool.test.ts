@@ -23,7 +23,8 @@ import { EngineError } from '../../error.ts'
 import { type BlobId, hashId } from '../../format/id.ts'
 import { encodeTree } from '../../format/tree.ts'
 import { createChunker } from '../../kernels/chunker.ts'
-import { EntryStats } from '../../os/entry-stats.ts'
+import { EntryStats, FolderEntries } from '../../os/entry-stats.ts'
+import { setExtendedAttribute } from '../../os/extended-attributes.ts'
 import { PUBLIC_ONLY } from '../../process-library.ts'
 import { BlobWriter } from '../../repository/blob-writer.ts'
 import { loadIndex } from '../../repository/load-index.ts'
@@ -37,6 +38,7 @@ import { adaptiveFileStore } from '../adaptive-file-store.ts'
 import { type ArchiveProblem, type ArchiveResult, archive } from '../archive.ts'
 import { type ArchiveIntoOptions, archiveInto, startStoreThreads, storeAhead } from '../archive-into.ts'
 import { contentOf, type FileStore, type StoredFile } from '../file-store.ts'
+import { KnownFolders } from '../known-folders.ts'
 import { LookAhead } from '../look-ahead.ts'
 import { PieceFinder } from './piece-finder.ts'
 import type { SeenFile } from './store-ahead.ts'
@@ -113,7 +115,10 @@ async function storeWith(
   root: string,
   threads: StoreThreads,
   files: readonly SeenFile[],
-  { lookAhead, meanwhile }: { readonly lookAhead?: LookAhead; readonly meanwhile?: () => void } = {},
+  {
+    meanwhile,
+    ...options
+  }: Pick<ArchiveIntoOptions, 'folders' | 'lookAhead'> & { readonly meanwhile?: () => void } = {},
 ): Promise<Stored> {
   const indexed = await loadIndex(repository)
   const problems: ArchiveProblem[] = []
@@ -122,7 +127,7 @@ async function storeWith(
   ahead.begin(files)
   meanwhile?.()
   const onProblem = (problem: ArchiveProblem) => problems.push(problem)
-  const result = await archiveInto(indexed, writer, [Buffer.from(root)], { ahead, lookAhead, onProblem })
+  const result = await archiveInto(indexed, writer, [Buffer.from(root)], { ...options, ahead, onProblem })
   await writer.finish()
   return { repository: await loadIndex(repository), result, problems }
 }
@@ -432,6 +437,33 @@ describe('StorePool', () => {
     const again = await storeWith(stored.repository, root, startStoreThreads(MUCH, {})!, ahead)
     assert.equal(treeOf(again), treeOf(inline))
     assert.equal(dataBlobs(again.repository), dataBlobs(stored.repository))
+  })
+
+  it('asks the open file for extended attributes, and those that have some at their path', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    mkdirSync(root)
+    for (let i = 0; i < 200; i++) {
+      writeFileSync(`${root}/${i}`, `content ${i}`)
+      if (i % 10 === 0) setExtendedAttribute(Buffer.from(`${root}/${i}`), 'user.note', Buffer.from(`note ${i}`))
+    }
+    // Not changed in the last tick of the clock: then one look at a file is not enough.
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const inline = await store(await testRepository(), root, 'inline')
+    const noted = new KnownFolders(0)
+    const asked = mock.method(FolderEntries.prototype, 'lookForAttributes')
+    const options = { folders: { known: undefined, noted } }
+    const pooled = await storeWith(await testRepository(), root, startStoreThreads(MUCH, {})!, [], options)
+    assert.equal(treeOf(pooled), treeOf(inline))
+    assert.equal(noted.size, 0, 'a folder is noted in which files have attributes')
+    for (let i = 0; i < 200; i += 10) unlinkSync(`${root}/${i}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    asked.mock.resetCalls()
+    const bare = await storeWith(await testRepository(), root, startStoreThreads(MUCH, {})!, [], options)
+    assert.equal(asked.mock.callCount(), 0, 'files were asked at their paths')
+    asked.mock.restore()
+    assert.equal(treeOf(bare), treeOf(await store(await testRepository(), root, 'inline')))
+    assert.equal(noted.size, 1)
   })
 
   it('says of a file that it was handed ahead what is wrong with it, once the archive comes to it', async () => {
