@@ -51,6 +51,8 @@ export class PieceReader {
       if (count === 0) final = true
       end += count
     }
+    // Also where there was just as much as is read at once: nothing may follow a piece that is to end there.
+    if (limit > 0 && from + end >= limit) final = true
     const lengths = this.cut(end, final)
     const size = lengths.reduce((sum, length) => sum + length, 0)
     if (final) return { lengths, size, next: undefined }

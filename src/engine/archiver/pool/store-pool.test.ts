@@ -439,6 +439,36 @@ describe('StorePool', () => {
     assert.equal(dataBlobs(again.repository), dataBlobs(stored.repository))
   })
 
+  it('loses nothing where a piece that is looked through in vain has just as many bytes as are read at once', async () => {
+    using folder = temporaryFolder()
+    const path = `${folder.path}/file`
+    // Zeros end a chunk after the least that one may have, 512 KiB: 18 of them are what is read at once.
+    const piece = (seed: number) => {
+      const bytes = Buffer.alloc(9 * MIB)
+      randomBytes(100 * KIB, seed).copy(bytes, 8.5 * MIB)
+      return bytes
+    }
+    const content = (seed: number) =>
+      Buffer.concat([...Array.from({ length: 10 }, (_, i) => piece(i < 8 ? i : seed + i)), Buffer.from('the rest')])
+    const size = 90 * MIB + 'the rest'.length
+    const repository = await testRepository()
+    for (const seed of [0, 100, 200, 300]) {
+      writeFileSync(path, content(seed))
+      await withPool({ storage: repository, workers: 1 }, async (pool, writer) => {
+        const storing = storeIn(pool, Buffer.from(path), size, true, EntryStats.atPath(Buffer.from(path)))
+        pool.noMore()
+        const stored = (await storing) as Extract<StoredFile, { kind: 'stored' }>
+        await pool.finish()
+        await writer.finish()
+        assert.equal(stored.size, size)
+        assert.equal(stored.ids.length, 32 * 181)
+        const index = await loadIndex(repository)
+        const blobs = await Promise.all(contentOf(stored.ids).map((id) => readBlob(index, 'data', id)))
+        assert.ok(Buffer.concat(blobs).equals(content(seed)))
+      })
+    }
+  })
+
   it('asks the open file for extended attributes, and those that have some at their path', async () => {
     using folder = temporaryFolder()
     const root = `${folder.path}/tree`

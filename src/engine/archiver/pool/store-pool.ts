@@ -61,8 +61,10 @@ class Pending implements FileJob {
   /** Open, when the file is large. */
   descriptor: number | undefined
   missing = 1
-  /** Of all pieces, once there are several. */
-  results: (FileResult | undefined)[] | undefined
+  /** That were begun. */
+  pieces = 1
+  /** Of all pieces, and where they begin, once there are several. */
+  results: ({ readonly from: number; readonly result: FileResult } | undefined)[] | undefined
 
   constructor(file: FileToStore) {
     this.file = file
@@ -257,6 +259,9 @@ export class StorePool implements FileStore, AsyncDisposable {
     { pending, index }: Piece,
     { next, limit, state }: Pick<Extract<FromWorker, { kind: 'continue' }>, 'next' | 'limit' | 'state'>,
   ): void {
+    if (pending.pieces !== index + 1)
+      throw new TypeError(`Cannot go on with a file: piece ${index + 1} was begun before`)
+    pending.pieces += 1
     pending.results ??= []
     pending.missing += 1
     const size = Math.max(0, limit - next)
@@ -276,9 +281,9 @@ export class StorePool implements FileStore, AsyncDisposable {
     this.#handOut()
   }
 
-  #complete({ pending, index }: Piece, result: FileResult): void {
+  #complete({ pending, index, from }: Piece, result: FileResult): void {
     const { results } = pending
-    if (results !== undefined) results[index] = result
+    if (results !== undefined) results[index] = { from, result }
     pending.missing -= 1
     if (pending.missing > 0) return
     this.#pending.delete(pending)
@@ -286,7 +291,7 @@ export class StorePool implements FileStore, AsyncDisposable {
       this.#descriptors.delete(pending.descriptor)
       closeSync(pending.descriptor)
     }
-    pending.file.whenStored(results === undefined ? asStored(result) : putTogether(results as FileResult[]))
+    pending.file.whenStored(results === undefined ? asStored(result) : putTogether(results))
   }
 
   /** Hands work to whoever has least; waits for a batch to fill while all are busy, but never lets one idle. */
@@ -428,17 +433,22 @@ function asStored(result: FileResult): StoredFile {
   return { kind: 'stored', ids, size: bytes, state, changed }
 }
 
-function putTogether(pieces: readonly FileResult[]): StoredFile {
+/** Throws when a piece does not begin where the one before it ends, unless the file was written to: a backup must not lose what lies between. */
+function putTogether(pieces: NonNullable<Pending['results']>): StoredFile {
   const ids: Uint8Array[] = []
   let size = 0
   let changed = false
   let state: EntryStats | undefined
   for (const piece of pieces) {
-    if (piece.kind !== 'stored') return piece
-    ids.push(piece.ids)
-    size += piece.bytes
-    changed ||= piece.changed
-    state ??= piece.state
+    const { from, result } = piece!
+    if (result.kind !== 'stored') return result
+    if (from !== size && !changed) throw new TypeError(`Cannot put a file together: it has ${size} bytes up to ${from}`)
+    ids.push(result.ids)
+    size += result.bytes
+    changed ||= result.changed
+    state ??= result.state
   }
+  // Of a file of /proc nobody knows the size before it is read.
+  if (size !== state!.size && state!.size > 0) changed = true
   return { kind: 'stored', ids: Buffer.concat(ids), size, state: state!, changed }
 }
