@@ -50,9 +50,9 @@ export async function main(): Promise<void> {
   forgetLargePages(process.env)
   setV8OptionsWithThreads(process.env)
   // Not `process.exit` here: what has been written to a pipe may not have arrived yet. Once nothing is under way any more it spares
-  // the runtime taking itself apart, 8 ms.
-  process.once('beforeExit', () => process.exit())
+  // the runtime taking itself apart, 8 ms. Not before the end is known: what waits for nothing must not look like success.
   process.exitCode = await run(process.argv.slice(2), processIo())
+  process.once('beforeExit', () => process.exit())
 }
 
 if (import.meta.main) await main()

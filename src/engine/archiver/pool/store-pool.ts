@@ -132,6 +132,8 @@ export class StorePool implements FileStore, AsyncDisposable {
   #pace = startPace()
   /** Whether this thread, too, looks through what may be stored already. */
   #helps = false
+  /** Not where nothing was stored before: it takes memory. */
+  readonly #canHelp: boolean
   #isAboutToHelp = false
   #misses = 0
   #finder: PieceFinder | undefined
@@ -141,6 +143,7 @@ export class StorePool implements FileStore, AsyncDisposable {
   constructor(options: StorePoolOptions) {
     this.#options = options
     const { repository, writer, signal } = options
+    this.#canHelp = repository.index.blobCount > 0
     const table = createBlobTable(EXPECTED_NEW_BLOBS, MOST_NEW_BLOBS)
     writer.forEachPending('data', (id) => table.claim(Buffer.from(id, 'hex')))
     const { threads } = options
@@ -175,7 +178,7 @@ export class StorePool implements FileStore, AsyncDisposable {
   }
 
   noMore(): void {
-    this.#helps = this.#options.repository.index.blobCount > 0
+    this.#helps = this.#canHelp
     this.#handOut()
   }
 
