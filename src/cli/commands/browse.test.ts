@@ -103,7 +103,7 @@ test('what cannot be shown is said plainly', async () => {
     [['dump', app.root], /Cannot write a tar archive to a terminal/, ['stdout']],
     [['cat', 'pack', '0'], /Cannot write a pack to a terminal/, ['stdout']],
     [['cat', 'blob', 'x'], /Cannot tell which blob is meant/],
-    [['cat', 'lock', '0'], /No lock 0 in the repository/],
+    [['cat', 'lock', '0123456789'], /No lock 0123456789 in the repository/],
     [['find', '[a'], /Cannot use the pattern \[a: a bracket is not closed/],
     [['find', '--blob', '--tree', 'a'], /Cannot look for blob and tree at once/],
     [['find', '--pack', 'f'.repeat(64)], /No pack f{64}/],

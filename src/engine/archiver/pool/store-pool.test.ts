@@ -449,10 +449,10 @@ describe('StorePool', () => {
       return bytes
     }
     const content = (seed: number) =>
-      Buffer.concat([...Array.from({ length: 10 }, (_, i) => piece(i < 8 ? i : seed + i)), Buffer.from('the rest')])
-    const size = 90 * MIB + 'the rest'.length
+      Buffer.concat([...Array.from({ length: 5 }, (_, i) => piece(i < 3 ? i : seed + i)), Buffer.from('the rest')])
+    const size = 45 * MIB + 'the rest'.length
     const repository = await testRepository()
-    for (const seed of [0, 100, 200, 300]) {
+    for (const seed of [0, 100, 200]) {
       writeFileSync(path, content(seed))
       await withPool({ storage: repository, workers: 1 }, async (pool, writer) => {
         const storing = storeIn(pool, Buffer.from(path), size, true, EntryStats.atPath(Buffer.from(path)))
@@ -461,7 +461,7 @@ describe('StorePool', () => {
         await pool.finish()
         await writer.finish()
         assert.equal(stored.size, size)
-        assert.equal(stored.ids.length, 32 * 181)
+        assert.equal(stored.ids.length, 32 * 91)
         const index = await loadIndex(repository)
         const blobs = await Promise.all(contentOf(stored.ids).map((id) => readBlob(index, 'data', id)))
         assert.ok(Buffer.concat(blobs).equals(content(seed)))
@@ -521,7 +521,7 @@ describe('StorePool', () => {
 
   it('looks through what is stored already in its own thread when no more files come, and leaves what is new to the others', async () => {
     using folder = temporaryFolder()
-    const size = 160 * MIB
+    const size = 100 * MIB
     const path = `${folder.path}/file`
     const content = randomBytes(size, 'file')
     writeFileSync(path, content)

@@ -158,7 +158,13 @@ export class StorePool implements FileStore, AsyncDisposable {
     }
     while (this.#threads.length < this.#running.count) this.#setUpNext()
     this.#running.answerTo({
-      onMessage: (thread, message) => this.#receive(this.#threads[thread]!, message),
+      onMessage: (thread, message) => {
+        try {
+          this.#receive(this.#threads[thread]!, message)
+        } catch (error) {
+          this.#fail(error)
+        }
+      },
       onFailure: (error) => this.#fail(error),
     })
     signal?.addEventListener('abort', this.#onAbort)
@@ -302,8 +308,9 @@ export class StorePool implements FileStore, AsyncDisposable {
     while (this.#queue.length > 0) {
       const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least))
       // What a thread has no time for now is left for this one.
-      if (thread.jobs.size >= (this.#helps ? 1 : JOBS_PER_WORKER)) {
-        if (this.#helps) this.#helpLater()
+      const helps = this.#helps && isHelpable(this.#queue[0]!)
+      if (thread.jobs.size >= (helps ? 1 : JOBS_PER_WORKER)) {
+        if (helps) this.#helpLater()
         else if (this.#grow()) continue
         return
       }
@@ -335,9 +342,9 @@ export class StorePool implements FileStore, AsyncDisposable {
 
   /** Looks through a piece of a large file. */
   #help(): void {
-    const at = this.#queue.findIndex((piece) => piece.from > 0 && !(piece as Continued).isNew)
-    if (this.#failure || at < 0) return
-    const piece = this.#queue.splice(at, 1)[0] as Continued
+    const [piece] = this.#queue
+    if (this.#failure || piece === undefined || !isHelpable(piece)) return
+    this.#queue.shift()
     this.#queuedBytes -= piece.size
     this.#finder ??= new PieceFinder(this.#common)
     const state = piece.state!.toWords()
@@ -417,6 +424,11 @@ export class StorePool implements FileStore, AsyncDisposable {
     for (const { file } of pending) file.whenFailed(error)
     this.#whenFinished?.()
   }
+}
+
+/** Whether it may turn out that all of it is stored already. */
+function isHelpable(piece: Piece): piece is Continued {
+  return piece.from > 0 && !('isNew' in piece && piece.isNew)
 }
 
 /** What came of some time: bytes that were stored, and how busy the event loop was. */
