@@ -1,5 +1,5 @@
 import { closeSync, readSync } from 'node:fs'
-import { type BlobId, hashId } from '../../format/id.ts'
+import type { BlobId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels, type Kernels } from '../../kernels/kernels.ts'
 import { EntryStats, isBareDescriptor } from '../../os/entry-stats.ts'
@@ -9,7 +9,7 @@ import { PackPlaces } from '../../repository/pack-places.ts'
 import { failure, type Veto } from '../file-store.ts'
 import { isInLastTick, OpenedFile, openWithoutAccessTime } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
-import { PIECE_MEMORY, type Piece, PieceReader } from './piece-reader.ts'
+import { nothingOf, PIECE_MEMORY, type Piece, PieceReader, resultOf } from './piece-reader.ts'
 import { type FileJob, type FileResult, INPUT, type WorkerSetUp } from './protocol.ts'
 
 export interface FileStorerOptions extends WorkerSetUp {
@@ -106,32 +106,23 @@ export class FileStorer {
     return this.#store(path, file, state, this.#pieces.read(path, file, { from: 0, limit: state.size }, first, read))
   }
 
-  /** The rest of a file that is still the one that was begun; of another one nothing is taken. */
   #goOn(path: Buffer, file: OpenedFile, job: FileJob): FileResult {
     const piece = this.#pieces.readRest(path, file, job)
-    if (piece) return this.#store(path, file, job.state!, piece)
-    const state = job.state ?? file.stats
-    return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state, changed: true, next: undefined }
+    return piece ? this.#store(path, file, job.state!, piece) : nothingOf(file, job)
   }
 
-  #store(path: Buffer, file: OpenedFile, state: EntryStats, { lengths, size, next }: Piece): FileResult {
+  #store(path: Buffer, file: OpenedFile, state: EntryStats, piece: Piece): FileResult {
+    const { lengths, next } = piece
     if (next !== undefined) this.#options.onContinue(next.from, next.limit, state)
-    const ids = this.#storeChunks(lengths)
-    const changed = next === undefined && fromSource(path, () => file.hasChanged(state))
-    return { kind: 'stored', ids, bytes: size, state, changed, next: next?.from }
+    return resultOf(path, file, state, piece, this.#storeChunks(lengths))
   }
 
   #storeChunks(lengths: readonly number[]): Uint8Array {
-    const ids = Buffer.alloc(32 * lengths.length)
-    let start = 0
-    for (let i = 0; i < lengths.length; i++) {
-      const length = lengths[i]!
-      const chunk = this.#pieces.bytes.subarray(start, start + length)
-      const id = hashId<BlobId>(chunk)
-      ids.write(id, 32 * i, 'hex')
-      if (!this.#known.has('data', ids, 32 * i) && this.#table.claim(ids, 32 * i) < 0) this.#assembler.add(id, chunk)
-      start += length
-    }
-    return ids
+    return this.#pieces.ids(lengths, this.#storeChunk)!
+  }
+
+  readonly #storeChunk = (ids: Uint8Array, at: number, chunk: Buffer, id: BlobId): boolean => {
+    if (!this.#known.has('data', ids, at) && this.#table.claim(ids, at) < 0) this.#assembler.add(id, chunk)
+    return true
   }
 }

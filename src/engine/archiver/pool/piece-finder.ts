@@ -1,11 +1,10 @@
-import { type BlobId, hashId } from '../../format/id.ts'
 import { type BlobTable, openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels } from '../../kernels/kernels.ts'
 import { KnownBlobs } from '../../repository/known-blobs.ts'
 import { failure } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
-import { PIECE_MEMORY, PieceReader } from './piece-reader.ts'
+import { nothingOf, PIECE_MEMORY, PieceReader, resultOf } from './piece-reader.ts'
 import type { FileJob, FileResult, WorkerSetUp } from './protocol.ts'
 
 /** A piece that holds something new: it is for a thread that stores, which may stop where the piece ends. */
@@ -35,28 +34,16 @@ export class PieceFinder {
     try {
       using file = fromSource(path, () => new OpenedFile(path, job.descriptor))
       const piece = this.#pieces.readRest(path, file, job)
-      const state = job.state ?? file.stats
-      if (!piece) return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state, changed: true, next: undefined }
+      if (!piece) return nothingOf(file, job)
       const { lengths, size, next } = piece
       if (next) onContinue(next.from, next.limit)
-      const ids = this.#find(lengths)
-      if (!ids) return { kind: 'unfound', end: job.from + size }
-      const changed = next === undefined && fromSource(path, () => file.hasChanged(state))
-      return { kind: 'stored', ids, bytes: size, state, changed, next: next?.from }
+      const ids = this.#pieces.ids(lengths, this.#isStored)
+      return ids ? resultOf(path, file, job.state!, piece, ids) : { kind: 'unfound', end: job.from + size }
     } catch (error) {
       return failure(error)
     }
   }
 
-  #find(lengths: readonly number[]): Uint8Array | undefined {
-    const ids = Buffer.alloc(32 * lengths.length)
-    let start = 0
-    for (let i = 0; i < lengths.length; i++) {
-      const length = lengths[i]!
-      ids.write(hashId<BlobId>(this.#pieces.bytes.subarray(start, start + length)), 32 * i, 'hex')
-      if (!this.#known.has('data', ids, 32 * i) && this.#table.find(ids, 32 * i) < 0) return undefined
-      start += length
-    }
-    return ids
-  }
+  readonly #isStored = (ids: Uint8Array, at: number): boolean =>
+    this.#known.has('data', ids, at) || this.#table.find(ids, at) >= 0
 }

@@ -1,9 +1,10 @@
 import { readSync } from 'node:fs'
+import { type BlobId, hashId } from '../../format/id.ts'
 import type { Kernels } from '../../kernels/kernels.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
 import type { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
-import { type FileJob, INPUT } from './protocol.ts'
+import { type FileJob, type FileResult, INPUT } from './protocol.ts'
 
 /** The chunker is faster where so much memory follows. */
 const INPUT_MARGIN = 32 * 1024
@@ -19,6 +20,23 @@ export interface Piece {
   readonly size: number
   /** Where the next piece begins, and where the file ends for this backup; undefined at its end. */
   readonly next: { readonly from: number; readonly limit: number } | undefined
+}
+
+/** What comes of a piece, once its chunks are stored. */
+export function resultOf(
+  path: Buffer,
+  file: OpenedFile,
+  state: EntryStats,
+  { size, next }: Piece,
+  ids: Uint8Array,
+): FileResult {
+  const changed = next === undefined && fromSource(path, () => file.hasChanged(state))
+  return { kind: 'stored', ids, bytes: size, state, changed, next: next?.from }
+}
+
+/** What comes of the rest of a file where another one is by now: nothing of that is taken. */
+export function nothingOf(file: OpenedFile, { state = file.stats }: FileJob): FileResult {
+  return { kind: 'stored', ids: new Uint8Array(0), bytes: 0, state, changed: true, next: undefined }
 }
 
 /** Reads pieces of files into the memory of its kernels, and cuts them into chunks. */
@@ -75,6 +93,23 @@ export class PieceReader {
     }
     const first = fromSource(path, () => read(this.bytes.subarray(0, INPUT)))
     return this.read(path, file, job, first, read)
+  }
+
+  /**
+   * IDs of chunks of that which was read last, 32 bytes each. `use` is told of each chunk, with the place of its ID among them;
+   * undefined as soon as it returns false.
+   */
+  ids(lengths: readonly number[], use: (ids: Uint8Array, at: number, chunk: Buffer, id: BlobId) => boolean) {
+    const ids = Buffer.alloc(32 * lengths.length)
+    let start = 0
+    for (let i = 0; i < lengths.length; i++) {
+      const chunk = this.bytes.subarray(start, start + lengths[i]!)
+      const id = hashId<BlobId>(chunk)
+      ids.write(id, 32 * i, 'hex')
+      if (!use(ids, 32 * i, chunk, id)) return undefined
+      start += chunk.length
+    }
+    return ids
   }
 
   /** Lengths of the chunks of so much input; what is left, unless it is final, is for the next time. */
