@@ -238,13 +238,13 @@ export class FolderEntries {
   isFile(index: number): boolean {
     const at = STATS_WORDS * index
     if (this.#words[at] === 0) this.look(index, Math.min(index + BLOCK, this.names.length))
-    return (this.#words[at]! & KNOWN) !== 0 && (this.#words[at + MODE]! & S_IFMT) === S_IFREG
+    return isOfType(this.#words, at, S_IFREG)
   }
 
   /** Whether the name at this place, which was looked at, is that of a folder. */
   isFolder(index: number): boolean {
     const at = STATS_WORDS * index
-    return (this.#words[at]! & KNOWN) !== 0 && (this.#words[at + MODE]! & S_IFMT) === S_IFDIR
+    return isOfType(this.#words, at, S_IFDIR)
   }
 
   /** Files, of those that were looked at, whose stats changed at that second of the clock or after, and their sizes in all. */
@@ -356,8 +356,13 @@ export class FolderEntries {
   }
 }
 
+/** Whether there are stats, and of an entry of that type. */
+function isOfType(words: Uint32Array, at: number, type: number): boolean {
+  return (words[at]! & KNOWN) !== 0 && (words[at + MODE]! & S_IFMT) === type
+}
+
 function isChangedFile(words: Uint32Array, at: number, second: number): boolean {
-  if ((words[at]! & KNOWN) === 0 || (words[at + MODE]! & S_IFMT) !== S_IFREG) return false
+  if (!isOfType(words, at, S_IFREG)) return false
   // Before 1970 is before anything that is asked for.
   return words[at + CTIME + 1]! < 2 ** 31 && words[at + CTIME + 1]! * 2 ** 32 + words[at + CTIME]! >= second
 }
@@ -373,8 +378,7 @@ function isOlder(words: Uint32Array, at: number, second: number): boolean {
 /** Whether an open file has no extended attributes; false where the system does not say. */
 export function isBareDescriptor(descriptor: number): boolean {
   try {
-    const length = listNamesOfDescriptor(descriptor, attributeNames, attributeNames.length)
-    return length === 0 || length === -EOPNOTSUPP
+    return saysNone(listNamesOfDescriptor(descriptor, attributeNames, attributeNames.length))
   } catch (error) {
     if (error instanceof EngineError && error.code === 'UNSUPPORTED') return false
     throw error
@@ -382,7 +386,10 @@ export function isBareDescriptor(descriptor: number): boolean {
 }
 
 function isBare(): boolean {
-  const length = listNames(path, attributeNames, attributeNames.length)
+  return saysNone(listNames(path, attributeNames, attributeNames.length))
+}
+
+function saysNone(length: number): boolean {
   return length === 0 || length === -EOPNOTSUPP
 }
 
