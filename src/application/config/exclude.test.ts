@@ -36,6 +36,13 @@ suite('exclusion', () => {
     assert.equal(excludes(['**/a/*.tmp'], 'b/a/x.tmp'), true)
   })
 
+  test('behind a double star, an escaped slash asks for one folder at least', () => {
+    assert.equal(excludes(['**\\/x'], 'x'), false)
+    assert.equal(excludes(['**\\/x'], 'a/x'), true)
+    assert.equal(excludes(['/a/**\\/x'], 'a/x'), false)
+    assert.equal(excludes(['/a/**\\/x'], 'a/b/c/x'), true)
+  })
+
   test('the last pattern that matches decides, and one may take back', () => {
     assert.equal(excludes(['*.log', '!keep.log'], 'keep.log'), false)
     assert.equal(excludes(['!keep.log', '*.log'], 'keep.log'), true)
@@ -111,6 +118,8 @@ suite('exclusion', () => {
           '\\',
           '\\*',
           '\\ ',
+          '\\/',
+          '**\\/',
           '[',
           '[a-c]',
           '[!a]',

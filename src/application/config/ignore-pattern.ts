@@ -73,6 +73,10 @@ function regularExpression(body: string, anchored: boolean): string | undefined 
       if (isWhole && body[end] === '/') {
         tokens.push(FOLDERS)
         at = end + 1
+      } else if (isWhole && body.startsWith('\\/', end)) {
+        // wildmatch.c lets the asterisks run over slashes here too, but not stand for no folder at all.
+        tokens.push(STAR, SLASH, FOLDERS)
+        at = end + 2
       } else if (isWhole && end === body.length) {
         tokens.push('[\\s\\S]*')
         at = end
