@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { countingStorage } from '../../test/equipment/counting-storage.ts'
 import { makeRepository } from '../../test/equipment/path-operations.ts'
+import { randomBytes } from '../../test/equipment/random-bytes.ts'
 import { temporaryFolder } from '../../test/equipment/temporary-folder.ts'
 import { PASSWORD } from '../../test/equipment/test-repository.ts'
 import { localStorage } from '../engine/storage/local.ts'
@@ -134,6 +135,68 @@ test('a backup reads no tree of folders that the one before has noted, as long a
   const changed = await backup()
   assert.deepEqual([changed.files, changed.unmodified], [3, 2])
   await restoredIsSource()
+})
+
+test('a backup knows what it noted of large files, of paths and whatever their names; one that is forced does not', async () => {
+  using folder = temporaryFolder()
+  const at = (name: string) => join(folder.path, name)
+  await makeRepository(at('repository'), 2)
+  const storage = localStorage(at('repository'))
+  const noting = {
+    location: at('repository'),
+    storage,
+    password: async () => PASSWORD,
+    cache: { folder: at('cache'), always: false, cleanUp: false, onProblem: (error: Error) => assert.fail(error) },
+  }
+  const notes = () => {
+    const [repository = ''] = readdirSync(at('cache')).filter((name) => name.length === 64)
+    const path = (name: string) => join(at('cache'), repository, 'notes', name)
+    return readdirSync(path('.')).map((name) => ({ name, path: path(name), inode: statSync(path(name)).ino }))
+  }
+  mkdirSync(at('source'))
+  const large = randomBytes(30 * 1024 * 1024, 'large')
+  writeFileSync(join(at('source'), 'large'), large)
+  const backup = async (more: Partial<BackupPathsOptions> = {}) => {
+    const before = existsSync(at('cache')) ? notes() : []
+    const { summary } = await backupPaths(noting, { paths: [at('source')], ...QUIET, ...more })
+    const written = notes().filter(({ inode, name }) => !before.some((old) => old.name === name && old.inode === inode))
+    return { added: summary.dataAdded, written: written.length }
+  }
+  let restores = 0
+  const restoredIs = async (name: string, content: Buffer) => {
+    const target = at(`restored ${++restores}`)
+    await restoreToTarget(noting, { choice: { name: 'latest' }, target, verify: true, ...QUIET })
+    assert.ok(readFileSync(join(target, at('source'), name)).equals(content))
+  }
+  assert.equal((await backup()).written, 2, 'folders, and chunks')
+  assert.equal(notes().length, 2)
+
+  // Another name and another time, the same content: it is known, and nothing is noted of it again.
+  renameSync(join(at('source'), 'large'), join(at('source'), 'moved'))
+  const moved = await backup()
+  assert.equal(moved.written, 1)
+  assert.ok(moved.added < 10_000, `${moved.added}`)
+  await restoredIs('moved', large)
+
+  large[20 * 1024 * 1024]! ^= 1
+  writeFileSync(join(at('source'), 'moved'), large)
+  const changed = await backup()
+  assert.equal(changed.written, 2)
+  assert.ok(changed.added > 500_000 && changed.added < 17_000_000, `${changed.added}`)
+  await restoredIs('moved', large)
+  assert.equal((await backup({ force: true })).written, 2, 'with --force nothing is known')
+
+  // What was lost since is stored again although it is noted, and a note that somebody spoiled costs time alone.
+  for (const pack of await listed(storage, 'pack')) await storage.remove({ type: 'pack', id: pack })
+  await repairIndex(noting, QUIET)
+  assert.ok((await backup()).added > large.length / 2)
+  await restoredIs('moved', large)
+  for (const { path } of notes()) writeFileSync(path, 'spoiled')
+  writeFileSync(join(at('source'), 'moved'), large)
+  const spoiled = await backup()
+  assert.equal(spoiled.written, 2)
+  assert.ok(spoiled.added < 10_000, `${spoiled.added}`)
+  await restoredIs('moved', large)
 })
 
 async function listed(storage: Storage, type: FileType): Promise<string[]> {

@@ -7,14 +7,17 @@ import { unlessRefused } from '../threads.ts'
 import { adaptiveFileStore, isWorthThreads } from './adaptive-file-store.ts'
 import { type ArchiveOptions, type ArchiveResult, archive } from './archive.ts'
 import { inlineFileStore } from './file-store.ts'
+import type { KnownChunks } from './known-chunks.ts'
 import { StoreAhead } from './pool/store-ahead.ts'
-import { StorePool } from './pool/store-pool.ts'
+import { StorePool, type StorePoolOptions } from './pool/store-pool.ts'
 import { StoreThreads, type StoreThreadsOptions } from './pool/store-threads.ts'
 
 export interface ArchiveIntoOptions extends Omit<ArchiveOptions, 'sink' | 'chunker' | 'files'> {
   /** The program of the threads. With a `veto` it is one that asks that veto; see `store-worker.ts`. */
   readonly program?: URL | undefined
   readonly workers?: number | undefined
+  /** See `StorePoolOptions`. */
+  readonly chunks?: KnownChunks | undefined
   /** Instead of both: threads that are at work already; see `storeAhead`. They end with the archive. */
   readonly ahead?: StoreAhead | undefined
 }
@@ -37,9 +40,9 @@ export function storeAhead(
   repository: IndexedRepository,
   writer: BlobWriter,
   threads: StoreThreads,
-  signal: AbortSignal | undefined,
+  options: Pick<StorePoolOptions, 'chunks' | 'signal'> = {},
 ): StoreAhead {
-  return new StoreAhead(new StorePool({ repository, writer, threads, signal }))
+  return new StoreAhead(new StorePool({ repository, writer, threads, ...options }))
 }
 
 /** `archive` into a repository, on all processors. Every blob is handed to the writer when this resolves. */
@@ -49,7 +52,7 @@ export async function archiveInto(
   targets: readonly Buffer[],
   options: ArchiveIntoOptions,
 ): Promise<ArchiveResult> {
-  const { program = PROGRAM, workers, veto, signal } = options
+  const { program = PROGRAM, workers, veto, chunks, signal } = options
   const chunker = createChunker(repository.config.polynomial)
   const turn = async () => {
     await nextTurn()
@@ -58,7 +61,7 @@ export async function archiveInto(
   await using pools = new AsyncDisposableStack()
   let pool: StorePool | StoreAhead | undefined = options.ahead && pools.use(options.ahead)
   const startPool = () => {
-    pool = pools.use(new StorePool({ repository, writer, threads: { program, workers }, signal }))
+    pool = pools.use(new StorePool({ repository, writer, threads: { program, workers }, chunks, signal }))
     return pool
   }
   const files = pool ?? adaptiveFileStore(inlineFileStore({ sink: writer, chunker, veto, turn }), startPool)

@@ -109,9 +109,14 @@ function openNote(repository: Repository, name: string, sealed: Buffer): Buffer 
   return note
 }
 
-function keyOf({ masterKey: { encrypt, macK, macR } }: Repository): Buffer {
+function keyOf(repository: Repository): Buffer {
+  return derivedKey(repository, 'notes of this machine', 32)
+}
+
+/** A key for one purpose, that says nothing of the repository's own. */
+export function derivedKey({ masterKey: { encrypt, macK, macR } }: Repository, purpose: string, bytes: number): Buffer {
   const secret = createHash('sha256').update(encrypt).update(macK).update(macR).digest()
-  return Buffer.from(hkdfSync('sha256', secret, '', 'holdfast: notes of this machine', 32))
+  return Buffer.from(hkdfSync('sha256', secret, '', `holdfast: ${purpose}`, bytes))
 }
 
 function contextOf({ config }: Repository, name: string): Buffer {

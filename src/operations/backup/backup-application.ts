@@ -6,6 +6,7 @@ import type { Finding } from '../../application/finding.ts'
 import type { DatabaseRecord, Substitute } from '../../application/sources/capture.ts'
 import type { ArchiveProblem, ArchiveResult, Replacement } from '../../engine/archiver/archive.ts'
 import { archiveInto } from '../../engine/archiver/archive-into.ts'
+import type { KnownChunks } from '../../engine/archiver/known-chunks.ts'
 import { ContentStore } from '../../engine/archiver/store-content.ts'
 import { CodedError } from '../../engine/error.ts'
 import type { BlobId, SnapshotId } from '../../engine/format/id.ts'
@@ -19,7 +20,7 @@ import type { IndexedRepository, Repository } from '../../engine/repository/repo
 import { type StoredSnapshot, writeSnapshot } from '../../engine/repository/snapshots.ts'
 import { TreeReader } from '../../engine/repository/tree-reader.ts'
 import { withoutCache } from '../../engine/storage/tree-pack-listener.ts'
-import { type RepositoryAccess, withRepository } from '../access.ts'
+import { type RepositoryAccess, type RepositoryCache, withRepository } from '../access.ts'
 import { appSnapshots, appTag, componentTag, PARTIAL } from '../app-snapshots.ts'
 import { OperationError } from '../error.ts'
 import type { Observer, Outcome } from '../event.ts'
@@ -33,6 +34,7 @@ import { openWorkFolder, type WorkFolder } from '../work-folder.ts'
 import { otherNamesOf, selectionOf, vetoOf } from './admission.ts'
 import { backupSummary, snapshotSummary } from './backup-summary.ts'
 import { type CaptureContext, type ComponentCapture, captureComponent, isInside } from './capture-components.ts'
+import { knownChunks, noteChunks } from './chunk-notes.ts'
 import { describeSnapshot } from './describe-snapshot.ts'
 import { inspectSnapshot } from './inspect-snapshot.ts'
 import { copyOfJournal } from './journal-copy.ts'
@@ -93,7 +95,10 @@ export async function backupApplication(
         { lock: 'shared', early: true, signal: options.signal },
         async (repository, lockSignal) => {
           const signal = lockSignal ?? options.signal
-          const report = await new ApplicationBackup(config, components, { ...options, signal }).run(repository)
+          const report = await new ApplicationBackup(config, components, { ...options, signal }).run(
+            repository,
+            access.cache,
+          )
           return { ...report, milliseconds: performance.now() - begun }
         },
       ),
@@ -140,7 +145,7 @@ class ApplicationBackup {
     this.#options = options
   }
 
-  async run(plain: Repository): Promise<Omit<BackupReport, 'milliseconds'>> {
+  async run(plain: Repository, cache: RepositoryCache | undefined): Promise<Omit<BackupReport, 'milliseconds'>> {
     const { signal, observe } = this.#options
     const snapshots = await appSnapshots(plain, this.#config.app, signal, (error) =>
       this.#find({
@@ -151,6 +156,7 @@ class ApplicationBackup {
       }),
     )
     const repository = await loadIndex(plain, signal)
+    const chunks = await knownChunks(plain, cache, this.#options)
     const previous = this.#options.force ? undefined : await this.#previous(repository, snapshots)
     await using work = await openWorkFolder(this.#config.workDirectory, 'backup')
     const leftOut = await leftOutOf(this.#config)
@@ -159,7 +165,7 @@ class ApplicationBackup {
 
     await using writer = new BlobWriter(repository, { signal })
     const store = new ContentStore(writer, createChunker(repository.config.polynomial))
-    const archived = await this.#archive(captured.list, leftOut, repository, writer, previous)
+    const archived = await this.#archive(captured.list, leftOut, repository, writer, previous, chunks)
 
     observe({ type: 'phase', phase: 'seal' })
     const seals = await sealSecrets(secretsOf(captured.list), {
@@ -190,6 +196,7 @@ class ApplicationBackup {
     await writer.finish()
     const snapshot = this.#snapshot(tree, archived, writer, previous)
     const id = await writeSnapshot(repository, snapshot, signal)
+    await noteChunks(plain, chunks, cache)
     const stored = { id, snapshot }
     observe({ type: 'snapshot', news: { kind: 'saved', record: snapshotRecord(stored, manifest) } })
 
@@ -302,6 +309,7 @@ class ApplicationBackup {
     repository: IndexedRepository,
     writer: BlobWriter,
     previous: PreviousSnapshot | undefined,
+    chunks: KnownChunks | undefined,
   ): Promise<ArchiveResult> {
     const { signal, observe } = this.#options
     const targets = captures.flatMap(({ component, capture }) => capture.targets.map((path) => ({ component, path })))
@@ -338,6 +346,7 @@ class ApplicationBackup {
         select: (path, stats) => isSelected(path, stats) && !isOtherName(path, stats),
         veto: vetoOf,
         program: STORE_WORKER,
+        chunks,
         signal,
         onProblem: (problem) => this.#find({ ...problemFinding(problem), ...componentAt(problem.path, targets) }),
         onProgress: (done, path) =>

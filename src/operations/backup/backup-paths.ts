@@ -40,6 +40,7 @@ import { placeRecoveryProgram } from '../interop/place-recovery-program.ts'
 import { runOperation } from '../run-operation.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { backupSummary, snapshotSummary } from './backup-summary.ts'
+import { knownChunks, noteChunks } from './chunk-notes.ts'
 
 /** Bytes of a changed file that threads begin to store before the archive comes to it. */
 const LARGE = 1024 * 1024
@@ -135,9 +136,11 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
   await using threads = options.dryRun
     ? undefined
     : startStoreThreads(lookAhead.changedSince(since, isWorthThreads), { oneLess: parent !== undefined })
+  const chunksKnown = options.dryRun ? undefined : knownChunks(plain, cache, options)
   const repository = await loadIndex(plain, signal)
+  const chunks = await chunksKnown
   await using writer = options.dryRun ? undefined : new BlobWriter(repository, { signal })
-  await using ahead = writer && threads && storeAhead(repository, writer, threads, signal)
+  await using ahead = writer && threads && storeAhead(repository, writer, threads, { chunks, signal })
   const storeChanged = () => {
     if (parent !== undefined) ahead?.begin(lookAhead.changedFiles(since, LARGE))
   }
@@ -169,6 +172,7 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
     lookAhead,
     folders: cache && { known, noted },
     ahead,
+    chunks,
     signal,
     onProblem: (problem) => find(findingOf(problem)),
     onProgress: (done, path) => observe({ type: 'progress', phase: 'archive', done, current: path.toString() }),
@@ -212,6 +216,7 @@ async function backupInto(plain: Repository, options: BackupIntoOptions): Promis
   if (writer && snapshot && cache) {
     const note = noted.encode({ snapshot, request }, [...repository.indexFiles, ...writer.indexFiles])
     await writeNote(repository, request.toString('hex'), note, cache)
+    await noteChunks(repository, chunks, cache)
   }
   if (writer) for (const finding of await placeRecoveryProgram(plain.storage, signal)) find(finding)
   return {

@@ -3,7 +3,6 @@ import type { BlobId } from '../../format/id.ts'
 import { openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels, type Kernels } from '../../kernels/kernels.ts'
 import { EntryStats, isBareDescriptor } from '../../os/entry-stats.ts'
-import { KnownBlobs } from '../../repository/known-blobs.ts'
 import { assemblerMemory, PackAssembler, type PlacedPack } from '../../repository/pack-assembler.ts'
 import { PackPlaces } from '../../repository/pack-places.ts'
 import { failure, type Veto } from '../file-store.ts'
@@ -25,15 +24,13 @@ export class FileStorer {
   readonly #options: FileStorerOptions
   readonly #kernels: Kernels
   readonly #pieces: PieceReader
-  readonly #known: KnownBlobs
   readonly #table
   readonly #assembler: PackAssembler
 
   constructor(options: FileStorerOptions) {
     this.#options = options
     this.#kernels = createKernels({ memoryBytes: PIECE_MEMORY + assemblerMemory(options.packSize) + 4096 })
-    this.#pieces = new PieceReader(this.#kernels, options.polynomial)
-    this.#known = new KnownBlobs(options.known)
+    this.#pieces = new PieceReader(this.#kernels, options)
     this.#table = openBlobTable(options.table)
     this.#assembler = new PackAssembler({ ...options, kernels: this.#kernels, places: new PackPlaces(options.places) })
   }
@@ -70,7 +67,7 @@ export class FileStorer {
     const { veto } = this.#options
     const reason = asksVeto ? veto?.(path, bytes.subarray(0, size)) : undefined
     if (reason !== undefined) return { kind: 'vetoed', reason }
-    const ids = this.#storeChunks(this.#pieces.cut(size, true))
+    const ids = this.#storeChunks({ lengths: this.#pieces.cut(size, true), isPart: false })
     return { kind: 'stored', ids, bytes: size, state, changed: false, next: undefined }
   }
 
@@ -112,17 +109,22 @@ export class FileStorer {
   }
 
   #store(path: Buffer, file: OpenedFile, state: EntryStats, piece: Piece): FileResult {
-    const { lengths, next } = piece
+    const { next } = piece
     if (next !== undefined) this.#options.onContinue(next.from, next.limit, state)
-    return resultOf(path, file, state, piece, this.#storeChunks(lengths))
+    return resultOf(path, file, state, piece, this.#storeChunks(piece))
   }
 
-  #storeChunks(lengths: readonly number[]): Uint8Array {
-    return this.#pieces.ids(lengths, this.#storeChunk)!
+  /** See `ChunkFinder.take`. */
+  takeNoted(): Uint8Array | undefined {
+    return this.#pieces.takeNoted()
+  }
+
+  #storeChunks(chunks: Pick<Piece, 'lengths' | 'isPart'>): Uint8Array {
+    return this.#pieces.ids(chunks, this.#storeChunk)!
   }
 
   readonly #storeChunk = (ids: Uint8Array, at: number, chunk: Buffer, id: BlobId): boolean => {
-    if (!this.#known.has('data', ids, at) && this.#table.claim(ids, at) < 0) this.#assembler.add(id, chunk)
+    if (this.#table.claim(ids, at) < 0) this.#assembler.add(id, chunk)
     return true
   }
 }

@@ -1,6 +1,5 @@
 import { type BlobTable, openBlobTable } from '../../kernels/blob-table.ts'
 import { createKernels } from '../../kernels/kernels.ts'
-import { KnownBlobs } from '../../repository/known-blobs.ts'
 import { failure } from '../file-store.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
@@ -19,13 +18,11 @@ export interface Unfound {
  */
 export class PieceFinder {
   readonly #pieces: PieceReader
-  readonly #known: KnownBlobs
   readonly #table: BlobTable
 
-  constructor({ polynomial, known, table }: Pick<WorkerSetUp, 'polynomial' | 'known' | 'table'>) {
-    this.#pieces = new PieceReader(createKernels({ memoryBytes: PIECE_MEMORY + 4096 }), polynomial)
-    this.#known = new KnownBlobs(known)
-    this.#table = openBlobTable(table)
+  constructor(setUp: Pick<WorkerSetUp, 'polynomial' | 'known' | 'chunks' | 'table'>) {
+    this.#pieces = new PieceReader(createKernels({ memoryBytes: PIECE_MEMORY + 4096 }), setUp)
+    this.#table = openBlobTable(setUp.table)
   }
 
   /** `job` is the rest of a file. `onContinue` is told where the next piece begins, before this one is looked through. */
@@ -35,15 +32,19 @@ export class PieceFinder {
       using file = fromSource(path, () => new OpenedFile(path, job.descriptor))
       const piece = this.#pieces.readRest(path, file, job)
       if (!piece) return nothingOf(file, job)
-      const { lengths, size, next } = piece
+      const { size, next } = piece
       if (next) onContinue(next.from, next.limit)
-      const ids = this.#pieces.ids(lengths, this.#isStored)
+      const ids = this.#pieces.ids(piece, this.#isBeingStored)
       return ids ? resultOf(path, file, job.state!, piece, ids) : { kind: 'unfound', end: job.from + size }
     } catch (error) {
       return failure(error)
     }
   }
 
-  readonly #isStored = (ids: Uint8Array, at: number): boolean =>
-    this.#known.has('data', ids, at) || this.#table.find(ids, at) >= 0
+  /** See `ChunkFinder.take`. */
+  takeNoted(): Uint8Array | undefined {
+    return this.#pieces.takeNoted()
+  }
+
+  readonly #isBeingStored = (ids: Uint8Array, at: number): boolean => this.#table.find(ids, at) >= 0
 }

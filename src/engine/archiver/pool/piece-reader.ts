@@ -2,9 +2,11 @@ import { readSync } from 'node:fs'
 import { type BlobId, hashId } from '../../format/id.ts'
 import type { Kernels } from '../../kernels/kernels.ts'
 import { EntryStats } from '../../os/entry-stats.ts'
+import { KnownBlobs } from '../../repository/known-blobs.ts'
+import { ChunkFinder } from '../known-chunks.ts'
 import type { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
-import { type FileJob, type FileResult, INPUT } from './protocol.ts'
+import { type FileJob, type FileResult, INPUT, type WorkerSetUp } from './protocol.ts'
 
 /** The chunker is faster where so much memory follows. */
 const INPUT_MARGIN = 32 * 1024
@@ -16,6 +18,8 @@ export const PIECE_MEMORY = INPUT + INPUT_MARGIN
 export interface Piece {
   /** Of its chunks, which lie one after the other in `PieceReader.bytes`. */
   readonly lengths: readonly number[]
+  /** Whether the file has other pieces: such files are large. */
+  readonly isPart: boolean
   /** Bytes of all of them. */
   readonly size: number
   /** Where the next piece begins, and where the file ends for this backup; undefined at its end. */
@@ -45,13 +49,17 @@ export class PieceReader {
   readonly bytes: Buffer
   readonly #kernels: Kernels
   readonly #offset: number
+  readonly #known: KnownBlobs
+  readonly #chunks: ChunkFinder | undefined
 
-  constructor(kernels: Kernels, polynomial: bigint) {
+  constructor(kernels: Kernels, { polynomial, known, chunks }: Pick<WorkerSetUp, 'polynomial' | 'known' | 'chunks'>) {
     kernels.setPolynomial(polynomial)
     const { bytes, offset } = kernels.region('input', PIECE_MEMORY)
     this.#kernels = kernels
     this.bytes = bytes
     this.#offset = offset
+    this.#known = new KnownBlobs(known)
+    this.#chunks = chunks && new ChunkFinder(chunks)
   }
 
   /** Reads on behind the first bytes, which are there; 0 of them: the file is over. */
@@ -73,10 +81,10 @@ export class PieceReader {
     if (limit > 0 && from + end >= limit) final = true
     const lengths = this.cut(end, final)
     const size = lengths.reduce((sum, length) => sum + length, 0)
-    if (final) return { lengths, size, next: undefined }
+    if (final) return { lengths, isPart: from > 0, size, next: undefined }
     // An empty file may have begun to grow, and would otherwise be followed for as long as it does.
     const whole = limit > 0 ? limit : fromSource(path, () => EntryStats.ofDescriptor(file.fd)).size
-    return { lengths, size, next: { from: from + size, limit: whole } }
+    return { lengths, isPart: true, size, next: { from: from + size, limit: whole } }
   }
 
   /** The rest of a file from some place on; undefined when another file than that of the job is there by now. */
@@ -96,20 +104,33 @@ export class PieceReader {
   }
 
   /**
-   * IDs of chunks of that which was read last, 32 bytes each. `use` is told of each chunk, with the place of its ID among them;
-   * undefined as soon as it returns false.
+   * IDs of chunks of that which was read last, 32 bytes each. `use` is told of each chunk that was not stored by an earlier backup, with
+   * the place of its ID among them; undefined as soon as it returns false.
    */
-  ids(lengths: readonly number[], use: (ids: Uint8Array, at: number, chunk: Buffer, id: BlobId) => boolean) {
+  ids(
+    { lengths, isPart }: Pick<Piece, 'lengths' | 'isPart'>,
+    use: (ids: Uint8Array, at: number, chunk: Buffer, id: BlobId) => boolean,
+  ): Buffer | undefined {
+    const chunks = isPart ? this.#chunks : undefined
     const ids = Buffer.alloc(32 * lengths.length)
     let start = 0
     for (let i = 0; i < lengths.length; i++) {
       const chunk = this.bytes.subarray(start, start + lengths[i]!)
-      const id = hashId<BlobId>(chunk)
-      ids.write(id, 32 * i, 'hex')
-      if (!use(ids, 32 * i, chunk, id)) return undefined
       start += chunk.length
+      const at = 32 * i
+      const fingerprint = chunks?.fingerprintOf(chunk)
+      if (fingerprint && chunks!.find(fingerprint, ids, at) && this.#known.has('data', ids, at)) continue
+      const id = hashId<BlobId>(chunk)
+      ids.write(id, at, 'hex')
+      if (!this.#known.has('data', ids, at) && !use(ids, at, chunk, id)) return undefined
+      if (fingerprint) chunks!.note(fingerprint, ids, at)
     }
     return ids
+  }
+
+  /** See `ChunkFinder.take`. */
+  takeNoted(): Uint8Array | undefined {
+    return this.#chunks?.take()
   }
 
   /** Lengths of the chunks of so much input; what is left, unless it is final, is for the next time. */

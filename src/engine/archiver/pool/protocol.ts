@@ -1,6 +1,7 @@
 import type { MasterKey } from '../../format/master-key.ts'
 import { MAX_CHUNK } from '../../kernels/chunker.ts'
 import { EntryStats, STATS_WORDS } from '../../os/entry-stats.ts'
+import type { KnownChunksSetUp } from '../known-chunks.ts'
 
 // What the archiver's thread and its workers say to each other.
 
@@ -17,6 +18,8 @@ export interface WorkerSetUp {
   readonly packSize: number
   /** Of `KnownBlobs`: what was stored before. */
   readonly known: SharedArrayBuffer
+  /** Where chunks of large files are noted. */
+  readonly chunks: KnownChunksSetUp | undefined
   /** Other data blobs that some thread stores, or has stored; see `blob-table.ts`. */
   readonly table: SharedArrayBuffer
   /** Of `PackPlaces`. */
@@ -192,7 +195,13 @@ export type FromWorker =
       readonly limit: number
       readonly state: Uint32Array
     }
-  | { readonly kind: 'done'; readonly job: number; readonly results: EncodedResults }
+  /** `chunks` is what `ChunkFinder.take` gave. */
+  | {
+      readonly kind: 'done'
+      readonly job: number
+      readonly results: EncodedResults
+      readonly chunks: Uint8Array | undefined
+    }
   /** `header` is what `encodePackHeader` makes of the blobs. The bytes stay until the place is released. */
   | {
       readonly kind: 'pack'

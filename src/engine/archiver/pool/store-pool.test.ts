@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { describe, it, mock } from 'node:test'
+import { collectingSink } from '../../../../test/equipment/collecting-sink.ts'
 import { randomBytes } from '../../../../test/equipment/random-bytes.ts'
 import { withoutRestic } from '../../../../test/equipment/restic.ts'
 import { expectClean } from '../../../../test/equipment/restic-check.ts'
@@ -38,6 +39,7 @@ import { adaptiveFileStore } from '../adaptive-file-store.ts'
 import { type ArchiveProblem, type ArchiveResult, archive } from '../archive.ts'
 import { type ArchiveIntoOptions, archiveInto, startStoreThreads, storeAhead } from '../archive-into.ts'
 import { contentOf, type FileStore, type StoredFile } from '../file-store.ts'
+import { KnownChunks } from '../known-chunks.ts'
 import { KnownFolders } from '../known-folders.ts'
 import { LookAhead } from '../look-ahead.ts'
 import { PieceFinder } from './piece-finder.ts'
@@ -123,7 +125,7 @@ async function storeWith(
   const indexed = await loadIndex(repository)
   const problems: ArchiveProblem[] = []
   await using writer = new BlobWriter(indexed)
-  await using ahead = storeAhead(indexed, writer, threads, undefined)
+  await using ahead = storeAhead(indexed, writer, threads)
   ahead.begin(files)
   meanwhile?.()
   const onProblem = (problem: ArchiveProblem) => problems.push(problem)
@@ -174,13 +176,20 @@ function dataBlobs({ index }: IndexedRepository): number {
 
 /** A pool of which nothing is known but that it does not outlive the test. */
 async function withPool(
-  options: { storage?: Repository; workers?: number; program?: URL; signal?: AbortSignal; packSize?: number },
+  options: {
+    storage?: Repository
+    workers?: number
+    program?: URL
+    signal?: AbortSignal
+    packSize?: number
+    chunks?: KnownChunks
+  },
   use: (pool: StorePool, writer: BlobWriter) => Promise<void>,
 ): Promise<void> {
   const repository = await loadIndex(options.storage ?? (await testRepository()))
   await using writer = new BlobWriter(repository)
-  const { program = PROGRAM, workers = 2, signal, packSize } = options
-  await using pool = new StorePool({ repository, writer, threads: { program, workers }, signal, packSize })
+  const { program = PROGRAM, workers = 2, signal, packSize, chunks } = options
+  await using pool = new StorePool({ repository, writer, threads: { program, workers }, signal, packSize, chunks })
   await use(pool, writer)
 }
 
@@ -469,6 +478,55 @@ describe('StorePool', () => {
     }
   })
 
+  it('takes chunks of large files for what was noted of them, and stores just what it does without notes', async () => {
+    using folder = temporaryFolder()
+    const root = `${folder.path}/tree`
+    mkdirSync(root)
+    writeFileSync(`${root}/small`, 'content')
+    writeFileSync(`${root}/zeros`, Buffer.alloc(12 * MIB))
+    const key = Buffer.alloc(16, 'key')
+    const repository = await testRepository()
+    const without = async () => {
+      const sink = collectingSink()
+      const { targets } = await archive([Buffer.from(root)], { sink, chunker: createChunker(POLYNOMIAL) })
+      const { subtree } = targets[0]!.node!
+      return { subtree, blobs: sink.tree(subtree!).flatMap(({ content }) => content ?? []) }
+    }
+    let note: Buffer | undefined
+    const content = randomBytes(30 * MIB, 'large')
+    const flipped = Buffer.from(content)
+    for (const at of [0, 10 * MIB, 23 * MIB, 30 * MIB - 1]) flipped[at]! ^= 1
+    const contents: readonly (readonly [string, Buffer])[] = [
+      ['first', content],
+      ['unchanged', content],
+      ['flipped', flipped],
+      ['shifted', Buffer.concat([randomBytes(1000, 'before'), flipped])],
+      ['shortened', flipped.subarray(0, 15 * MIB)],
+      ['as at first', content],
+    ]
+    const added: Record<string, number> = {}
+    for (const [name, bytes] of contents) {
+      writeFileSync(`${root}/large`, bytes)
+      const chunks = note ? KnownChunks.parse(key, note) : KnownChunks.none(key)
+      const stored = await store(repository, root, 2, { chunks })
+      const { subtree, blobs } = await without()
+      assert.equal(treeOf(stored), subtree, name)
+      for (const id of blobs) assert.ok(stored.repository.index.has('data', id), name)
+      const next = chunks.encode()
+      added[name] = ((next ?? note)!.length - (note?.length ?? 8)) / 48
+      note = next ?? note
+    }
+    const { first, flipped: fewer, unchanged, 'as at first': back } = added
+    assert.ok(first! > 15 && fewer! >= 4 && fewer! < first!, JSON.stringify(added))
+    assert.deepEqual([unchanged, back], [0, 0], 'what was noted is noted again')
+
+    // What the repository has no longer is stored, whatever is noted of it.
+    const empty = await store(await testRepository(), root, 2, { chunks: KnownChunks.parse(key, note!) })
+    const { subtree, blobs } = await without()
+    assert.equal(treeOf(empty), subtree)
+    for (const id of blobs) assert.ok(empty.repository.index.has('data', id))
+  })
+
   it('asks the open file for extended attributes, and those that have some at their path', async () => {
     using folder = temporaryFolder()
     const root = `${folder.path}/tree`
@@ -526,9 +584,9 @@ describe('StorePool', () => {
     const content = randomBytes(size, 'file')
     writeFileSync(path, content)
     const first = await testRepository()
-    const blobsOf = async (repository: Repository, helps: boolean) => {
+    const blobsOf = async (repository: Repository, helps: boolean, chunks = KnownChunks.none(Buffer.alloc(16))) => {
       const found: Buffer[] = []
-      await withPool({ storage: repository, workers: 1 }, async (pool, writer) => {
+      await withPool({ storage: repository, workers: 1, chunks }, async (pool, writer) => {
         const storing = storeIn(pool, Buffer.from(path), size, true, EntryStats.atPath(Buffer.from(path)))
         if (helps) pool.noMore()
         const stored = await storing
@@ -542,8 +600,14 @@ describe('StorePool', () => {
     const { found } = countedFinds()
     const ids = await blobsOf(first, true)
     assert.equal(found(), 0, 'in an empty repository nothing can be found')
-    assert.deepEqual(await blobsOf(first, true), ids)
-    assert.ok(found() > 0, 'nobody helped')
+    const noted = KnownChunks.none(Buffer.alloc(16))
+    assert.deepEqual(await blobsOf(first, true, noted), ids)
+    const alone = found()
+    assert.ok(alone > 0, 'nobody helped')
+    const known = KnownChunks.parse(Buffer.alloc(16), noted.encode()!)
+    assert.deepEqual(await blobsOf(first, true, known), ids)
+    assert.ok(found() > alone, 'nobody helped')
+    assert.equal(known.encode(), undefined, 'a chunk was noted that both threads knew')
     for (const at of [30 * MIB, 31 * MIB, 90 * MIB, size - 5]) content[at]! ^= 1
     writeFileSync(path, content)
     const expected = await blobsOf(await testRepository(), false)

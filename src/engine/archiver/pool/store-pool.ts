@@ -9,6 +9,7 @@ import { type BlobWriter, DEFAULT_PACK_SIZE } from '../../repository/blob-writer
 import { PackPlaces } from '../../repository/pack-places.ts'
 import type { IndexedRepository } from '../../repository/repository.ts'
 import { type FileStore, type FileToStore, failure, type StoredFile } from '../file-store.ts'
+import type { KnownChunks } from '../known-chunks.ts'
 import { OpenedFile } from '../opened-file.ts'
 import { fromSource } from '../source-error.ts'
 import { PieceFinder } from './piece-finder.ts'
@@ -48,6 +49,8 @@ export interface StorePoolOptions {
   readonly writer: BlobWriter
   /** Those to use, which end with the pool; or what to start some with. */
   readonly threads: StoreThreads | StoreThreadsOptions
+  /** Chunks of large files that are known, and where what is new of them is noted. */
+  readonly chunks?: KnownChunks | undefined
   readonly packSize?: number | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -154,6 +157,7 @@ export class StorePool implements FileStore, AsyncDisposable {
       polynomial: repository.config.polynomial,
       packSize: options.packSize ?? DEFAULT_PACK_SIZE,
       known: repository.index.knownBlobs().memory,
+      chunks: options.chunks?.setUp,
       table: table.buffer,
     }
     while (this.#threads.length < this.#running.count) this.#setUpNext()
@@ -229,6 +233,7 @@ export class StorePool implements FileStore, AsyncDisposable {
       case 'done': {
         const pieces = thread.jobs.get(message.job)!
         thread.jobs.delete(message.job)
+        this.#note(message.chunks)
         const results = decodeResults(message.results)
         for (let i = 0; i < results.length; i++) {
           const result = results[i]!
@@ -360,7 +365,12 @@ export class StorePool implements FileStore, AsyncDisposable {
       if (result.kind === 'stored') this.#pace.bytes += result.bytes
       this.#complete(piece, result)
     }
+    this.#note(this.#finder.takeNoted())
     this.#handOut()
+  }
+
+  #note(chunks: Uint8Array | undefined): void {
+    if (chunks) this.#options.chunks?.add(chunks)
   }
 
   /** Another thread, where one more has enough to do and a processor to do it on: this thread's own, once that has little to do. */

@@ -41,7 +41,7 @@ export function runStoreWorker(veto?: Veto): void {
           const result = storer.store(files[file]!)
           results.push(result instanceof Promise ? await result : result)
         }
-        send({ kind: 'done', job, results: encodeResults(results) })
+        send({ kind: 'done', job, results: encodeResults(results), chunks: storer.takeNoted() })
       }
     }
   }

@@ -1,0 +1,40 @@
+import { hash } from 'node:crypto'
+import { FINGERPRINT_KEY, KnownChunks } from '../../engine/archiver/known-chunks.ts'
+import { EngineError } from '../../engine/error.ts'
+import { derivedKey, readNote, writeNote } from '../../engine/repository/notes.ts'
+import type { Repository } from '../../engine/repository/repository.ts'
+import type { RepositoryCache } from '../access.ts'
+
+/** One note of each repository, whatever is backed up into it: a chunk is the same in any file. */
+const NOTE = hash('sha256', 'chunks of large files')
+
+/**
+ * What backups on this machine noted of chunks of large files; nothing of it with `force`, which has everything read and hashed again.
+ * Undefined without a cache, where nothing can be noted. Rejects for nothing that is wrong with the note.
+ */
+export async function knownChunks(
+  repository: Repository,
+  cache: RepositoryCache | undefined,
+  { force = false }: { readonly force?: boolean | undefined },
+): Promise<KnownChunks | undefined> {
+  if (cache === undefined) return undefined
+  const key = derivedKey(repository, 'fingerprints of chunks', FINGERPRINT_KEY)
+  const note = force ? undefined : await readNote(repository, NOTE, cache)
+  if (note === undefined) return KnownChunks.none(key)
+  try {
+    return KnownChunks.parse(key, note)
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'CORRUPT') return KnownChunks.none(key) // of another version
+    throw error
+  }
+}
+
+/** Notes what a backup found new, once what it stored is in the repository's index. */
+export async function noteChunks(
+  repository: Repository,
+  chunks: KnownChunks | undefined,
+  cache: RepositoryCache | undefined,
+): Promise<void> {
+  const note = chunks?.encode()
+  if (note && cache) await writeNote(repository, NOTE, note, cache)
+}
