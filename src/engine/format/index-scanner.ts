@@ -1,4 +1,5 @@
 import { EngineError } from '../error.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import {
   createKernels,
   type Implementation,
@@ -50,7 +51,7 @@ export class IndexScanner {
     const { memory } = kernels
     const from = room.offset
     const json = memory.subarray(from, from + length)
-    if (frame === undefined) json.set(plaintext)
+    if (frame === undefined) copyBytes(plaintext, json)
     else if (!this.#decompress(frame, json)) return undefined
 
     const rooms = { to: from + toBlobs, blobs, packsTo: from + toPacks, packs }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { PUBLIC_ONLY } from '../process-library.ts'
 import { createKernels } from './kernels.ts'
 import { giveBackPages, lengthForLargePages } from './large-pages.ts'
 
@@ -24,12 +23,6 @@ test('large pages are asked for under the memory of kernels, where it is worth i
   const kernels = createKernels({ memoryBytes: LARGE })
   assert.equal(marked(LARGE), before + 1)
   createKernels({ memoryBytes: 100_000 })
-  process.env[PUBLIC_ONLY] = '1'
-  try {
-    createKernels({ memoryBytes: LARGE })
-  } finally {
-    delete process.env[PUBLIC_ONLY]
-  }
   assert.equal(marked(LARGE), before + 1)
   assert.equal(kernels.memory[kernels.memory.length - 1], 0)
 })
@@ -51,13 +44,7 @@ test('pages of memory are given back, those that lie within alone, and can be wr
   memory.fill(0x5a, start, start + length)
   assert.ok(memory.subarray(start, start + length).every((byte) => byte === 0x5a))
 
-  giveBackPages(memory.buffer, 5 * MIB, 2 * MIB)
-  process.env[PUBLIC_ONLY] = '1'
-  try {
-    giveBackPages(memory.buffer, 0, LARGE)
-  } finally {
-    delete process.env[PUBLIC_ONLY]
-  }
+  giveBackPages(memory.buffer, 5 * MIB, 2 * MIB) // no large page lies within
   assert.ok(memory.subarray(start, start + length).every((byte) => byte === 0x5a))
 })
 

@@ -1,4 +1,4 @@
-import { isPublicOnly, processLibrary } from '../process-library.ts'
+import { processLibrary } from '../process-library.ts'
 
 /** Of madvise(2), on Linux. */
 const [DO_NOT_NEED, HUGE_PAGE] = [4, 14]
@@ -8,10 +8,10 @@ const LEAST = 4 * 1024 * 1024
 
 /**
  * Asks the system for pages of 2 MiB under memory that starts a page, before it is written to. A wish: where it cannot be asked, or
- * declines, nothing changes.
+ * declines, nothing changes. A system call and no interface of the runtime, so nothing that `isPublicOnly` is about.
  */
 export function wishForLargePages(memory: Uint8Array): void {
-  if (memory.length < LEAST || process.platform !== 'linux' || isPublicOnly()) return
+  if (memory.length < LEAST || process.platform !== 'linux') return
   advise(memory, HUGE_PAGE)
 }
 
@@ -34,7 +34,7 @@ export function lengthForLargePages(length: number): number {
 export function giveBackPages(memory: SharedArrayBuffer, offset: number, length: number): void {
   const start = Math.ceil(offset / LARGE_PAGE) * LARGE_PAGE
   const end = Math.floor((offset + length) / LARGE_PAGE) * LARGE_PAGE
-  if (end <= start || process.platform !== 'linux' || isPublicOnly()) return
+  if (end <= start || process.platform !== 'linux') return
   advise(new Uint8Array(memory, start, end - start), DO_NOT_NEED)
 }
 

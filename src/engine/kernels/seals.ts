@@ -1,4 +1,5 @@
 import { type Cipheriv, createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
+import { copyBytes } from './copy-bytes.ts'
 import type { Kernels } from './kernels.ts'
 import { type BlockCipher, type CounterMode, type OpensslAes, opensslAes } from './openssl-aes.ts'
 import { releaseMemory } from './release-memory.ts'
@@ -106,7 +107,7 @@ function publicStream(keys: SealingKeys, firstIv: Uint8Array): CounterMode {
   return (_iv, bytes) => {
     for (let at = 0; at < bytes.length; at += CIPHER_PIECE) {
       const ciphertext = cipher.update(bytes.subarray(at, at + CIPHER_PIECE))
-      bytes.set(ciphertext, at)
+      copyBytes(ciphertext, bytes.subarray(at))
       releaseMemory(ciphertext)
     }
     const pad = Math.max(1, Math.ceil(bytes.length / BLOCK)) * BLOCK - bytes.length
@@ -204,7 +205,7 @@ function publicOpener(kernels: Kernels, keys: SealingKeys): BatchOpener {
         const cipher = createDecipheriv('aes-256-ctr', encrypt, memory.subarray(offset, start))
         for (let at = start; at < start + length; at += CIPHER_PIECE) {
           const plaintext = cipher.update(memory.subarray(at, Math.min(at + CIPHER_PIECE, start + length)))
-          plaintext.copy(memory, at)
+          copyBytes(plaintext, memory.subarray(at))
           releaseMemory(plaintext)
         }
       } else {
@@ -226,7 +227,7 @@ function publicOpener(kernels: Kernels, keys: SealingKeys): BatchOpener {
   const decrypt = (places: readonly SealedPlace[], used: number): void => {
     if (used === 0) return
     const stream = keyStreamCipher.update(keyStream.bytes.subarray(0, used))
-    keyStream.bytes.set(stream)
+    copyBytes(stream, keyStream.bytes)
     releaseMemory(stream)
     let at = keyStream.offset
     for (const { offset, length } of places) {

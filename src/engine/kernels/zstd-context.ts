@@ -1,6 +1,8 @@
 import { constants, createZstdCompress, createZstdDecompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { EngineError } from '../error.ts'
 import { isPublicOnly } from '../process-library.ts'
+import { copyBytes } from './copy-bytes.ts'
+import { releaseMemory } from './release-memory.ts'
 
 // Compression without the set-up that `zlib`'s calls do each time: contexts of libzstd are kept, and bytes go from one
 // view of memory to another without a copy. For blobs of a few kilobytes that is two to four times as fast.
@@ -210,8 +212,9 @@ function publicContext(params: Record<number, number>): ZstdContext {
       } catch (cause) {
         throw notCompressed(input, String(cause), cause)
       }
-      output.set(frame)
-      return frame.length
+      const { length } = frame
+      take(frame, output)
+      return length
     },
     decompress(input, output) {
       if (contentLength(input) !== output.length) return false
@@ -225,11 +228,21 @@ function publicContext(params: Record<number, number>): ZstdContext {
       if (content.length !== output.length) {
         throw corrupt(input, `it holds ${content.length} bytes of content, but claims ${output.length}`)
       }
-      output.set(content)
+      take(content, output)
       return true
     },
     close() {},
   }
+}
+
+/**
+ * Moves a result to where it is wanted. What is left to the collector takes new pages each time, and it sees only small objects: of a
+ * first backup that was a fifth.
+ */
+function take(result: Buffer, output: Uint8Array): void {
+  copyBytes(result, output)
+  // A result is the beginning of the room that was made for it, unless that is a part of Node's pool.
+  if (result.buffer.byteLength > Buffer.poolSize) releaseMemory(new Uint8Array(result.buffer))
 }
 
 /**

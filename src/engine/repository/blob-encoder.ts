@@ -2,6 +2,7 @@ import { type BlobId, hashId } from '../format/id.ts'
 import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import type { BlobType } from '../format/pack-header.ts'
 import { DEFAULT_LEVEL } from '../format/zstd.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import { createKernels, type Kernels, type Region } from '../kernels/kernels.ts'
 import {
   type BatchOpener,
@@ -78,7 +79,7 @@ export class BlobEncoder {
     bytes: Buffer,
     uncompressedLength: number | undefined,
   ): boolean {
-    openedAgain.bytes.set(bytes)
+    copyBytes(bytes, openedAgain.bytes)
     const { offset } = openedAgain
     if (opener.open([{ offset, length: bytes.length }]).length > 0) return false
     const stored = kernels.memory.subarray(offset + IV_SIZE, offset + IV_SIZE + bytes.length - SEAL_OVERHEAD)

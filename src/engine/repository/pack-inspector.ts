@@ -2,6 +2,7 @@ import { createHash, hash } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { type MasterKey, unseal } from '../format/master-key.ts'
 import { packHeaderSize, parsePackHeader } from '../format/pack-header.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import type { SealedPlace } from '../kernels/seals.ts'
 import { errnoOf } from '../os/errno.ts'
 import { BlobDecoder, LONGEST_SEALED } from './blob-decoder.ts'
@@ -91,7 +92,7 @@ function openPack(from: string | Uint8Array): PackFile {
     return {
       size: from.length,
       read(into, position) {
-        into.set(from.subarray(position, position + into.length))
+        copyBytes(from.subarray(position, position + into.length), into)
         return position + into.length <= from.length
       },
       [Symbol.dispose]() {},

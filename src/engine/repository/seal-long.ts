@@ -1,4 +1,5 @@
 import { type MasterKey, SEAL_OVERHEAD } from '../format/master-key.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import { createKernels } from '../kernels/kernels.ts'
 import { createBatchOpener, createSealer, OPENER_MEMORY, SEALER_MEMORY } from '../kernels/seals.ts'
 import { doesNotOpen, sealVerified } from './seal-verified.ts'
@@ -14,7 +15,7 @@ export function sealLong(key: MasterKey, plaintext: Buffer): Buffer {
   const kernels = createKernels({ memoryBytes: length + SEALER_MEMORY + OPENER_MEMORY + 3 * PAGE })
   const { offset, bytes } = kernels.region('a sealed message', length)
   const start = SEAL_OVERHEAD / 2
-  bytes.set(plaintext, start)
+  copyBytes(plaintext, bytes.subarray(start))
   createSealer(kernels, key).seal(offset, plaintext.length)
   const sealed = Buffer.from(bytes)
   const [failed] = createBatchOpener(kernels, key).open([{ offset, length }])

@@ -3,6 +3,7 @@ import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import type { PackedBlob } from '../format/pack-header.ts'
 import { parseTree } from '../format/tree.ts'
 import type { TreeNode } from '../format/tree-node.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import { createKernels, type Region } from '../kernels/kernels.ts'
 import { opensslAes } from '../kernels/openssl-aes.ts'
 import { type BatchOpener, createBatchOpener, OPENER_MEMORY } from '../kernels/seals.ts'
@@ -153,11 +154,11 @@ export class TreeReader {
     const { region, opener } = this.#open
     // Damaged indexes may let places overlap: those are read one by one.
     const apart = blobs.filter(({ offset }, i) => i === 0 || offset >= blobs[i - 1]!.offset + blobs[i - 1]!.length)
-    region.bytes.set(bytes)
+    copyBytes(bytes, region.bytes)
     const failed = new Set(
       opener.open(apart.map(({ offset, length }) => ({ offset: region.offset + offset - start, length }))),
     )
-    region.bytes.copy(bytes)
+    copyBytes(region.bytes.subarray(0, bytes.length), bytes)
     for (const [i, blob] of apart.entries()) {
       if (!failed.has(i)) trees.set(blob.id, { start: blob.offset - start + IV_SIZE, blob })
     }

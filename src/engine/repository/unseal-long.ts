@@ -1,5 +1,6 @@
 import { EngineError } from '../error.ts'
 import { type MasterKey, SEAL_OVERHEAD, unseal } from '../format/master-key.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import { createKernels } from '../kernels/kernels.ts'
 import { createBatchOpener, OPENER_MEMORY } from '../kernels/seals.ts'
 
@@ -16,7 +17,7 @@ export function unsealLong(key: MasterKey, sealed: Buffer): Buffer {
     memoryBytes: Math.max(LEAST_MEMORY, sealed.length + OPENER_MEMORY + 3 * PAGE),
   })
   const { offset, bytes } = kernels.region('a sealed file', sealed.length)
-  bytes.set(sealed)
+  copyBytes(sealed, bytes)
   const [failed] = createBatchOpener(kernels, key).open([{ offset, length: sealed.length }])
   if (failed === undefined) return bytes.subarray(SEAL_OVERHEAD / 2, sealed.length - SEAL_OVERHEAD / 2)
   unseal(key, sealed) // says what is wrong with it

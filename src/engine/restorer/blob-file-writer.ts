@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { closeSync, constants, ftruncateSync, openSync, readSync } from 'node:fs'
 import { EngineError } from '../error.ts'
 import type { MasterKey } from '../format/master-key.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import type { SealedPlace } from '../kernels/seals.ts'
 import { describeErrno, errnoOf } from '../os/errno.ts'
 import { BlobDecoder, LONGEST_SEALED } from '../repository/blob-decoder.ts'
@@ -232,7 +233,7 @@ function openPack({ from, start }: WriteJob): Pack {
   if (typeof from !== 'string') {
     return {
       read(into, offset) {
-        into.set(from.subarray(offset - start, offset - start + into.length))
+        copyBytes(from.subarray(offset - start, offset - start + into.length), into)
         return offset - start + into.length <= from.length
       },
       [Symbol.dispose]() {},
