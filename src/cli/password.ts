@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { resolve } from 'node:path'
 import { CliError } from './error.ts'
 import type { Io } from './io.ts'
@@ -148,6 +147,8 @@ async function runPasswordCommand(
       cause,
       facts: { program: program! },
     })
+  // Every other command is spared it: loading takes 5 ms.
+  const { spawn } = await import('node:child_process')
   const child = spawn(program!, args, {
     cwd: io.cwd,
     env: io.env as NodeJS.ProcessEnv,

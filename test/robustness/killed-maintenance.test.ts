@@ -128,7 +128,7 @@ describe('maintenance', { concurrency: 3, skip }, () => {
     using place = await makePlace()
     const [oldest, newer] = await snapshotIdsOf(place)
     for (const id of [oldest!, newer!]) await place.repository.storage.remove({ type: 'snapshot', id })
-    await sweepSound(t, place, 'prune', { full: 130, reduced: 6 })
+    await sweepSound(t, place, 'prune', { full: 130, reduced: 5 })
   })
 
   it(named('forget --prune'), async (t) => {
@@ -139,7 +139,7 @@ describe('maintenance', { concurrency: 3, skip }, () => {
       await killableOperations.prune({ repository: place.location })
       expectClean(place.location)
     }
-    await sweepSound(t, place, 'forget', { full: 100, reduced: 5 }, { again })
+    await sweepSound(t, place, 'forget', { full: 100, reduced: 3 }, { again })
   })
 
   it(named('a copy'), async (t) => {
@@ -152,7 +152,7 @@ describe('maintenance', { concurrency: 3, skip }, () => {
       await expectUnchanged(await reopen(other), there)
       await expectAllCopied(place, other)
     }
-    await sweepSound(t, place, 'copy', { full: 130, reduced: 6 }, { other, again })
+    await sweepSound(t, place, 'copy', { full: 130, reduced: 5 }, { other, again })
   })
 
   it(named('a change of tags'), async (t) => {

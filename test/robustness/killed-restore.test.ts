@@ -135,7 +135,7 @@ describe('a restore that is killed', { concurrency: 2, skip }, () => {
       operation: 'restore in place',
       folder: app.base,
       details: { repository: location, config },
-      kills: { full: 100, reduced: 6 },
+      kills: { full: 100, reduced: 5 },
       stretch: SWAP,
       async judge() {
         await expectSurvived(location, expected)
@@ -193,7 +193,7 @@ describe('a restore that is killed', { concurrency: 2, skip }, () => {
       operation: 'rescue of components',
       folder: app.base,
       details: { repository: location, config },
-      kills: { full: 100, reduced: 6 },
+      kills: { full: 100, reduced: 5 },
       async judge() {
         const states = [...unitsOf(app.root, brought)].map(([name, tree]) => [
           tree === old.get(name),
