@@ -2,6 +2,7 @@ import type { BlobId, PackId } from '../format/id.ts'
 import { SEAL_OVERHEAD } from '../format/master-key.ts'
 import { type BlobType, headerSizeOf, type PackedBlob } from '../format/pack-header.ts'
 import { COMPRESSED, columnsToPacks, type IndexColumns, TREE } from '../format/scan-index-file.ts'
+import { copyBytes } from '../kernels/copy-bytes.ts'
 import { lengthForLargePages } from '../kernels/large-pages.ts'
 import { releaseMemory } from '../kernels/release-memory.ts'
 import { KnownBlobs, knownBlobsMemory } from './known-blobs.ts'
@@ -164,7 +165,7 @@ export class BlobIndex {
     const memory = knownBlobsMemory({ slots: table.length, blobs: this.#count })
     const known = new KnownBlobs(memory)
     known.table.set(table)
-    known.ids.set(ids.subarray(0, this.#count * ID_BYTES))
+    copyBytes(ids.subarray(0, this.#count * ID_BYTES), known.ids)
     for (let entry = 0; entry < this.#count; entry++) known.isTree[entry] = (kinds[entry]! & TREE) === 0 ? 0 : 1
     return known
   }

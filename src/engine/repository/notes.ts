@@ -48,6 +48,22 @@ export async function readNote(
   }
 }
 
+/** What a note says; undefined when there is none, or none that `parse` can read: it throws `CORRUPT` for that of another version. */
+export async function readNoteAs<T>(
+  repository: Repository,
+  name: string,
+  options: NotesOptions,
+  parse: (note: Buffer) => T,
+): Promise<T | undefined> {
+  const note = await readNote(repository, name, options)
+  try {
+    return note && parse(note)
+  } catch (error) {
+    if (error instanceof EngineError && error.code === 'CORRUPT') return undefined
+    throw error
+  }
+}
+
 /** Replaces the note of that name. Never rejects. */
 export async function writeNote(
   repository: Repository,

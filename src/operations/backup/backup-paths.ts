@@ -23,7 +23,7 @@ import { createChunker } from '../../engine/kernels/chunker.ts'
 import { currentUser } from '../../engine/os/current-user.ts'
 import { BlobWriter } from '../../engine/repository/blob-writer.ts'
 import { type LoadedRepository, loadIndex } from '../../engine/repository/load-index.ts'
-import { readNote, writeNote } from '../../engine/repository/notes.ts'
+import { readNoteAs, writeNote } from '../../engine/repository/notes.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
 import {
   byTime,
@@ -241,13 +241,9 @@ async function knownFolders(
   key: KnownFoldersKey,
   cache: RepositoryCache,
 ): Promise<KnownFolders | undefined> {
-  const note = await readNote(repository, key.request.toString('hex'), cache)
-  try {
-    return note && parseKnownFolders(note, key, new Set(repository.indexFiles))
-  } catch (error) {
-    if (error instanceof EngineError && error.code === 'CORRUPT') return undefined // of another version
-    throw error
-  }
+  return readNoteAs(repository, key.request.toString('hex'), cache, (note) =>
+    parseKnownFolders(note, key, new Set(repository.indexFiles)),
+  )
 }
 
 /** Paths are as they were given; patterns are about where files really lie. */

@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto'
 import { FINGERPRINT_KEY, KnownChunks } from '../../engine/archiver/known-chunks.ts'
-import { EngineError } from '../../engine/error.ts'
-import { derivedKey, readNote, writeNote } from '../../engine/repository/notes.ts'
+import { derivedKey, readNoteAs, writeNote } from '../../engine/repository/notes.ts'
 import type { Repository } from '../../engine/repository/repository.ts'
 import type { RepositoryCache } from '../access.ts'
 
@@ -19,14 +18,8 @@ export async function knownChunks(
 ): Promise<KnownChunks | undefined> {
   if (cache === undefined) return undefined
   const key = derivedKey(repository, 'fingerprints of chunks', FINGERPRINT_KEY)
-  const note = force ? undefined : await readNote(repository, NOTE, cache)
-  if (note === undefined) return KnownChunks.none(key)
-  try {
-    return KnownChunks.parse(key, note)
-  } catch (error) {
-    if (error instanceof EngineError && error.code === 'CORRUPT') return KnownChunks.none(key) // of another version
-    throw error
-  }
+  const known = force ? undefined : await readNoteAs(repository, NOTE, cache, (note) => KnownChunks.parse(key, note))
+  return known ?? KnownChunks.none(key)
 }
 
 /** Notes what a backup found new, once what it stored is in the repository's index. */

@@ -224,8 +224,7 @@ describe('StorePool', () => {
         assert.deepEqual(pooled.result.counts, inline.result.counts)
         assert.deepEqual(pooled.problems, [])
         assert.equal(dataBlobs(pooled.repository), blobs)
-        // Every blob once is enough, and reading them here takes longer than storing them.
-        for (const { blobs: packed } of workers === 2 ? pooled.repository.index.packs() : []) {
+        for (const { blobs: packed } of pooled.repository.index.packs()) {
           for (const { type, id } of packed) await readBlob(pooled.repository, type, id)
         }
         const again = await store(pooled.repository, root, workers)
